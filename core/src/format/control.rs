@@ -1,0 +1,163 @@
+//! The control slots of the lock file: which segments make up the log, and whether it was closed cleanly.
+
+use super::{HeaderError, LogId, SECTOR, VERSION, u32_at, u64_at};
+
+/// Where the two control slots stand in the lock file. Each write goes to the slot that does not hold the newest state,
+/// in a page of its own, so a torn write leaves the other one readable.
+pub const CONTROL_SLOT_OFFSETS: [u64; 2] = [0, 4096];
+
+/// The length of the lock file in bytes.
+pub const CONTROL_SIZE: u64 = 8192;
+
+const MAGIC: [u8; 8] = *b"walctl\r\n";
+const LEN: usize = 96;
+const NONE: u64 = u64::MAX;
+
+const _: () = assert!(LEN + 4 <= SECTOR && CONTROL_SLOT_OFFSETS[1] + SECTOR as u64 <= CONTROL_SIZE);
+
+/// The state of a log that stands outside its segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Control {
+    /// Raised by one with each write; the valid slot with the higher number holds the state.
+    pub sequence: u64,
+    /// The log's id.
+    pub id: LogId,
+    /// The binary logarithm of the segment size.
+    pub shift: u32,
+    /// The position at which the log began.
+    pub first_lsn: u64,
+    /// The index of the oldest segment of the log; older files are left-overs of a truncation.
+    pub head: u64,
+    /// One past the index of the newest segment that certainly exists.
+    pub end: u64,
+    /// Everything below this position is on stable storage.
+    pub durable: u64,
+    /// The last checkpoint known.
+    pub checkpoint: Option<u64>,
+    /// Where the log ends, if it was closed cleanly and not opened for writing since.
+    pub clean_end: Option<u64>,
+    /// The highest epoch that any recovery has begun to put in force.
+    pub epoch: u32,
+}
+
+impl Control {
+    /// The sector's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; SECTOR] {
+        let mut bytes = [0; SECTOR];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.shift.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.id.to_bytes());
+        let numbers = [
+            self.sequence,
+            self.first_lsn,
+            self.head,
+            self.end,
+            self.durable,
+            self.checkpoint.unwrap_or(NONE),
+            self.clean_end.unwrap_or(NONE),
+            u64::from(self.epoch),
+        ];
+        for (number, at) in numbers.iter().zip((32..).step_by(8)) {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let crc = crc32c::crc32c(&bytes[..LEN]);
+        bytes[LEN..LEN + 4].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// Reads one slot.
+    ///
+    /// # Errors
+    /// What does not fit.
+    ///
+    /// # Panics
+    /// If `bytes` is shorter than a sector.
+    pub fn parse(bytes: &[u8]) -> Result<Control, HeaderError> {
+        if bytes[..8] != MAGIC {
+            return Err(HeaderError::Magic);
+        }
+        let version = u32_at(bytes, 8);
+        if version > VERSION {
+            return Err(HeaderError::Version(version));
+        }
+        if crc32c::crc32c(&bytes[..LEN]) != u32_at(bytes, LEN) {
+            return Err(HeaderError::Checksum);
+        }
+        let optional = |at| Some(u64_at(bytes, at)).filter(|&number| number != NONE);
+        let control = Control {
+            shift: u32_at(bytes, 12),
+            id: LogId::from_bytes(bytes[16..32].try_into().expect("sixteen bytes")),
+            sequence: u64_at(bytes, 32),
+            first_lsn: u64_at(bytes, 40),
+            head: u64_at(bytes, 48),
+            end: u64_at(bytes, 56),
+            durable: u64_at(bytes, 64),
+            checkpoint: optional(72),
+            clean_end: optional(80),
+            epoch: u32_at(bytes, 88),
+        };
+        let last = crate::lsn::Lsn::MAX.get().checked_shr(control.shift).unwrap_or(0);
+        if !(12..=32).contains(&control.shift) || version == 0 || control.head > control.end || control.end > last {
+            return Err(HeaderError::Field);
+        }
+        Ok(control)
+    }
+
+    /// The newest state that the two slots of the lock file hold.
+    ///
+    /// # Errors
+    /// If neither slot is valid, what is wrong with the first one; a newer version in either is always told.
+    ///
+    /// # Panics
+    /// If a slot is shorter than a sector.
+    pub fn newest(slots: [&[u8]; 2]) -> Result<Control, HeaderError> {
+        match slots.map(Control::parse) {
+            [Err(HeaderError::Version(version)), _] | [_, Err(HeaderError::Version(version))] => {
+                Err(HeaderError::Version(version))
+            }
+            [Ok(a), Ok(b)] => Ok(if a.sequence > b.sequence { a } else { b }),
+            [Ok(one), Err(_)] | [Err(_), Ok(one)] => Ok(one),
+            [Err(why), Err(_)] => Err(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn control(sequence: u64) -> Control {
+        Control {
+            sequence,
+            id: LogId::from_bytes([5; 16]),
+            shift: 12,
+            first_lsn: 8,
+            head: 1,
+            end: 4,
+            durable: 9000,
+            checkpoint: Some(8192),
+            clean_end: None,
+            epoch: 3,
+        }
+    }
+
+    #[test]
+    fn the_newer_valid_slot_counts() {
+        let (old, new) = (control(6).to_bytes(), control(7).to_bytes());
+        assert_eq!(Control::newest([&old, &new]), Ok(control(7)));
+        assert_eq!(Control::newest([&new, &old]), Ok(control(7)));
+        let mut torn = new;
+        torn[60] ^= 1;
+        assert_eq!(Control::newest([&old, &torn]), Ok(control(6)));
+        assert_eq!(Control::newest([&torn, &torn]), Err(HeaderError::Checksum));
+    }
+
+    #[test]
+    fn a_newer_version_is_never_ignored() {
+        let mut newer = control(8).to_bytes();
+        newer[8] = 9;
+        assert_eq!(Control::newest([&control(7).to_bytes(), &newer]), Err(HeaderError::Version(9)));
+    }
+}

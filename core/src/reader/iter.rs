@@ -1,0 +1,166 @@
+//! [`Iter`]: the records of a log in order.
+
+use std::time::{Duration, Instant};
+
+use super::seek::gone;
+use super::{Cursor, Found, Source, Step, Want};
+use crate::error::{Error, Result};
+use crate::format::Kind;
+use crate::lsn::Lsn;
+use crate::primitive::{Arc, thread};
+
+const SHORTEST_NAP: Duration = Duration::from_micros(100);
+const LONGEST_NAP: Duration = Duration::from_millis(10);
+
+/// A record with its own copy of the payload.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Where the record begins.
+    pub lsn: Lsn,
+    /// [`Kind::Data`], [`Kind::Checkpoint`], [`Kind::Batch`] or [`Kind::BatchEnd`].
+    pub kind: Kind,
+    /// The payload.
+    pub data: Vec<u8>,
+}
+
+/// A record whose payload lies in the iterator's buffer, until the iterator moves on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordRef<'a> {
+    /// Where the record begins.
+    pub lsn: Lsn,
+    /// [`Kind::Data`], [`Kind::Checkpoint`], [`Kind::Batch`] or [`Kind::BatchEnd`].
+    pub kind: Kind,
+    /// The payload.
+    pub data: &'a [u8],
+}
+
+/// The records of a log in order, from a position to the end that the log had when the iterator was made.
+///
+/// Every record's checksum is checked. An iterator sees a prefix of what is appended meanwhile: nothing that was appended
+/// before it was made is missing. It may outlive the [`Wal`](crate::Wal) it came from, and reads on while the log is
+/// written, truncated or closed; where it meets a truncated position it ends with [`Error::Truncated`]. After an error it
+/// yields nothing more. It belongs to one thread at a time.
+///
+/// As an [`Iterator`] it yields a [`Record`] with a copy of each payload; [`Iter::next_ref`] copies nothing.
+pub struct Iter {
+    source: Arc<dyn Source>,
+    cursor: Cursor,
+    end: u64,
+    failed: bool,
+}
+
+impl Iter {
+    pub(crate) fn new(source: Arc<dyn Source>, cursor: Cursor) -> Result<Iter> {
+        let (end, _) = source.end()?;
+        Ok(Iter { source, cursor, end, failed: false })
+    }
+
+    /// The next record, or `None` at the end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] for damage, [`Error::Truncated`] if the position was truncated away meanwhile, [`Error::Io`].
+    pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
+        if self.failed {
+            return Ok(None);
+        }
+        match self.advance() {
+            Ok(Some(found)) => {
+                let data = self.cursor.payload(&found);
+                Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => {
+                self.failed = true;
+                Err(error)
+            }
+        }
+    }
+
+    /// Moves to the next record that is not the log's own.
+    #[inline]
+    fn advance(&mut self) -> Result<Option<Found>> {
+        loop {
+            let position = self.cursor.position();
+            match self.cursor.step(self.end, Want::Payload)? {
+                Step::Record(found) if found.kind.is_user() => return Ok(Some(found)),
+                Step::Record(_) => {}
+                Step::End => return Ok(None),
+                Step::Gone => return Err(gone(&*self.source, position)),
+                Step::Invalid(why) => {
+                    let Some(hole) = self.source.holes().iter().find(|hole| hole.from == position) else {
+                        let path = self.cursor.input.path(position);
+                        return Err(Error::corrupt(position, path, why.to_string()));
+                    };
+                    self.cursor = Cursor::new(self.source.input(), hole.to, hole.epoch);
+                }
+            }
+        }
+    }
+
+    /// Moves the iterator's end to where the log ends now. Returns whether there is more to read.
+    ///
+    /// # Errors
+    /// What a flush of the log, or reading the directory of another process's log, answers.
+    pub fn refresh(&mut self) -> Result<bool> {
+        let (end, _) = self.source.end()?;
+        self.end = self.end.max(end);
+        Ok(!self.failed && self.cursor.position() < self.end)
+    }
+
+    /// The next record, waiting up to `timeout` for one to be appended. `None` if none came.
+    ///
+    /// It sees records as soon as they are flushed, which is before they are durable: after a crash of the writer, what was
+    /// seen may turn out not to be part of the log. Compare with [`Wal::durable_lsn`](crate::Wal::durable_lsn) where that
+    /// matters.
+    ///
+    /// # Errors
+    /// As [`Iter::next_ref`] and [`Iter::refresh`].
+    pub fn follow(&mut self, timeout: Duration) -> Result<Option<RecordRef<'_>>> {
+        let begun = Instant::now();
+        let mut nap = SHORTEST_NAP;
+        loop {
+            // Own records may be all that is new, so look for a record, not only for a later end.
+            match self.advance() {
+                Ok(Some(found)) => {
+                    let data = self.cursor.payload(&found);
+                    return Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    self.failed = true;
+                    return Err(error);
+                }
+            }
+            if self.refresh()? {
+                continue;
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            thread::sleep(nap.min(left));
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+    }
+
+    /// Where the iterator stands: at the next record, or at one of the log's own in front of it.
+    #[must_use]
+    pub fn position(&self) -> Lsn {
+        Lsn::new(self.cursor.position())
+    }
+}
+
+impl Iterator for Iter {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Result<Record>> {
+        let owned = |record: RecordRef<'_>| Record { lsn: record.lsn, kind: record.kind, data: record.data.to_vec() };
+        self.next_ref().map(|record| record.map(owned)).transpose()
+    }
+}
+
+impl std::fmt::Debug for Iter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Iter").field("position", &self.position()).field("end", &self.end).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,142 @@
+//! From a position to the record that begins there.
+
+use super::{Cursor, Input, Record, Step, Want};
+use crate::error::{Error, Result};
+use crate::lsn::Lsn;
+
+/// A log as readers see it: one that this process writes, or one that another process does.
+pub(crate) trait Source: Send + Sync {
+    /// A fresh input.
+    fn input(&self) -> Input;
+
+    /// The index of the oldest segment.
+    fn head_index(&self) -> Result<u64>;
+
+    /// How far can be read now, after all that was appended before is flushed, and the epoch in force there. Always a
+    /// record boundary outside any batch.
+    fn end(&self) -> Result<(u64, u32)>;
+
+    /// Damaged ranges to pass over, ascending: for each where it begins, where reading goes on, and in which epoch.
+    /// Empty but for a salvage.
+    fn holes(&self) -> &[Hole] {
+        &[]
+    }
+}
+
+/// A range of the stream that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Hole {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) epoch: u32,
+}
+
+/// The position of the first record that can be read.
+pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
+    loop {
+        let index = source.head_index()?;
+        let mut input = source.input();
+        let base = index << input.shift;
+        match input.header(base)? {
+            // Not entered: the stream stands exactly at its beginning.
+            Some(header) => return Ok(header.entry.ok().flatten().map_or(base, |entry| entry.first_record)),
+            // Truncated since.
+            None if source.head_index()? != index => {}
+            None => return Err(Error::corrupt(base, input.path(base), "the segment is missing")),
+        }
+    }
+}
+
+/// The error for a segment that is gone: truncated, or missing.
+pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
+    let input = source.input();
+    match source.head_index() {
+        Ok(head) if head > position >> input.shift => match head_lsn(source) {
+            Ok(head) => Error::Truncated { head: Lsn::new(head) },
+            Err(error) => error,
+        },
+        Ok(_) => Error::corrupt(position, input.path(position), "the segment is missing"),
+        Err(error) => error,
+    }
+}
+
+/// A cursor at the record that begins at `lsn`, or at the end of the log.
+///
+/// The common case costs one read: the record's checksum is bound to the position and the log's secret-free but random
+/// id, so bytes inside a payload do not pass for a record. Only if it does not fit, the segment is walked from its first
+/// record, to tell an epoch change, a position inside a record, and damage from each other.
+///
+/// # Errors
+/// `Truncated` below the head, `InvalidArgument` inside a record or beyond the end, `Corrupt` for damage.
+pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
+    let (end, epoch_at_end) = source.end()?;
+    if lsn > end {
+        return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log, {end}")));
+    }
+    if lsn == end {
+        return Ok(Cursor::new(source.input(), lsn, epoch_at_end));
+    }
+    let inside = || Error::invalid(format!("LSN {lsn} is not the beginning of a record"));
+    let mut input = source.input();
+    if lsn >> input.shift < source.head_index()? {
+        return Err(gone(source, lsn));
+    }
+    if lsn % 8 != 0 {
+        return Err(inside());
+    }
+    let base = lsn >> input.shift << input.shift;
+    let Some(header) = input.header(lsn)? else {
+        return Err(gone(source, lsn));
+    };
+    let entry = match header.entry {
+        Ok(Some(entry)) => entry,
+        _ => return Err(Error::corrupt(base, input.path(lsn), "the segment's entry sector is damaged")),
+    };
+    if lsn < entry.first_record {
+        let head = head_lsn(source)?;
+        return Err(if lsn < head { Error::Truncated { head: Lsn::new(head) } } else { inside() });
+    }
+    let mut cursor = Cursor::new(input, lsn, entry.epoch);
+    if matches!(cursor.step(end, Want::Check)?, Step::Record(_)) {
+        return Ok(Cursor::new(source.input(), lsn, entry.epoch));
+    }
+    walk_to(source, entry.first_record, entry.epoch, lsn, end)
+}
+
+/// Walks from a known record boundary to `lsn`.
+fn walk_to(source: &dyn Source, first: u64, epoch: u32, lsn: u64, end: u64) -> Result<Cursor> {
+    let mut cursor = Cursor::new(source.input(), first, epoch);
+    while cursor.position() < lsn {
+        let position = cursor.position();
+        match cursor.step(end, Want::Check)? {
+            Step::Record(_) => {}
+            Step::Gone => return Err(gone(source, position)),
+            Step::End => break,
+            Step::Invalid(why) => match source.holes().iter().find(|hole| hole.from == position) {
+                Some(hole) => cursor = Cursor::new(source.input(), hole.to, hole.epoch),
+                None => return Err(Error::corrupt(position, source.input().path(position), why.to_string())),
+            },
+        }
+    }
+    if cursor.position() != lsn {
+        return Err(Error::invalid(format!("LSN {lsn} is not the beginning of a record")));
+    }
+    Ok(cursor)
+}
+
+/// Reads the one record that begins at `lsn`.
+///
+/// # Errors
+/// As [`seek`]; also `InvalidArgument` at the end of the log and where one of the log's own records stands.
+pub(crate) fn read_record(source: &dyn Source, lsn: u64) -> Result<Record> {
+    let (end, _) = source.end()?;
+    let mut cursor = seek(source, lsn)?;
+    match cursor.step(end, Want::Payload)? {
+        Step::Record(found) if found.kind.is_user() => {
+            Ok(Record { lsn: Lsn::new(lsn), kind: found.kind, data: cursor.payload(&found).to_vec() })
+        }
+        Step::Record(_) | Step::End => Err(Error::invalid(format!("no record begins at LSN {lsn}"))),
+        Step::Gone => Err(gone(source, lsn)),
+        Step::Invalid(why) => Err(Error::corrupt(lsn, source.input().path(lsn), why.to_string())),
+    }
+}

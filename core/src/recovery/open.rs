@@ -1,0 +1,275 @@
+//! The half of recovery that writes: a directory -> a log that can be appended to.
+//!
+//! The order, each step durable before the next:
+//!
+//! 1. The lock, then the survey. If it fails, nothing has been changed.
+//! 2. The control slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an
+//!    epoch twice, whatever becomes of this one.
+//! 3. What was accepted beyond the last position known to be durable is written again, read again, and synced together
+//!    with the epoch record behind it. After a sync that failed, the page cache can show bytes that no disk holds, on
+//!    pages that count as clean; only writing them again makes them dirty.
+//! 4. The control slots: all of it is durable.
+//!
+//! A crash between any two steps leaves a log that the next recovery brings to the same end, in a higher epoch.
+
+use std::io::ErrorKind;
+
+use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
+use crate::error::{Error, Result};
+use crate::format::{
+    Control, Durability, Entry, HEADER_SIZE, Kind, LogId, MARKER_RECORD_SIZE, SECTOR,
+};
+use crate::options::Options;
+use crate::poison::Poison;
+use crate::primitive::Arc;
+use crate::segment::{LOCK_NAME, Segments, allocate_control, store_control};
+use crate::storage::{Mode, Storage, StorageFile};
+use crate::stream;
+use crate::watermark::Watermarks;
+
+/// A log that was recovered: everything below `position` is durable, and nothing beyond it can be read.
+pub(crate) struct Opened {
+    pub(crate) control: Control,
+    pub(crate) lock: Arc<dyn StorageFile>,
+    pub(crate) spares: Vec<String>,
+    pub(crate) position: u64,
+    pub(crate) epoch: u32,
+}
+
+/// Opens the log for writing, recovering or creating it.
+pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Opened> {
+    let lock = take_lock(options, storage)?;
+    let (files, survey) = match files_of(&**storage)? {
+        Some(files) if files.control.end > files.control.head => {
+            let survey = survey(storage, &files)?;
+            (files, Some(survey))
+        }
+        // A creation that was cut off: its control slot stands, and no segment is named yet.
+        Some(files) => (files, None),
+        None => (create(options, storage, &*lock)?, None),
+    };
+    sync_dir(storage)?;
+    let spares = keep_spares(options, storage, &files)?;
+    let first = files.control.first_lsn;
+    let durable = survey.as_ref().map_or(first, |survey| survey.durable);
+    let segments = Segments::new(
+        Arc::clone(storage),
+        files.control,
+        Arc::clone(&lock),
+        spares,
+        options.recycle,
+        Arc::new(Watermarks::at(durable)),
+        Arc::new(Poison::default()),
+    );
+    let (position, epoch) = match survey {
+        Some(survey) if survey.clean => {
+            segments.update_control(|control| control.durable = survey.end)?;
+            (survey.end, survey.epoch)
+        }
+        Some(survey) => settle(storage, &segments, &files, &survey)?,
+        None => (first, 0),
+    };
+    begin_stream(&segments, position, epoch, &files)?;
+    let (control, spares) = segments.into_parts();
+    Ok(Opened { control, lock, spares, position, epoch })
+}
+
+/// Opens and locks the lock file. A directory that does not exist or is empty gets one; anything else that is no log, or
+/// a damaged one, is left untouched.
+fn take_lock(options: &Options, storage: &Arc<dyn Storage>) -> Result<Arc<dyn StorageFile>> {
+    let dir = storage.path();
+    let path = dir.join(LOCK_NAME);
+    let exists = storage.exists().map_err(|error| Error::io("open", &dir, error))?;
+    let existing = if exists { storage.open(LOCK_NAME, Mode::Write) } else { Err(ErrorKind::NotFound.into()) };
+    let lock = match existing {
+        Ok(lock) => {
+            storage.create_dir().map_err(|error| Error::io("sync", &dir, error))?;
+            lock
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let log = if exists { files_of(&**storage)? } else { None };
+            match &log {
+                None if !options.create => return Err(Error::io("open", dir, ErrorKind::NotFound.into())),
+                None => {}
+                // The lock file was removed. Judge the rest before anything is written.
+                Some(files) => drop(survey(storage, files)?),
+            }
+            storage.create_dir().map_err(|error| Error::io("create", &dir, error))?;
+            match storage.open(LOCK_NAME, Mode::CreateNew) {
+                Ok(lock) => lock,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(Error::Locked { path: dir }),
+                Err(error) => return Err(Error::io("create", path, error)),
+            }
+        }
+        Err(error) => return Err(Error::io("open", path, error)),
+    };
+    match lock.try_lock() {
+        Ok(true) => Ok(lock),
+        Ok(false) => Err(Error::Locked { path: dir }),
+        Err(error) => Err(Error::io("lock", path, error)),
+    }
+}
+
+fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile) -> Result<Files> {
+    if !options.create {
+        return Err(Error::io("open", storage.path(), ErrorKind::NotFound.into()));
+    }
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(|error| Error::io("draw an id for", storage.path(), std::io::Error::other(error.to_string())))?;
+    let shift = options.segment_size.trailing_zeros();
+    let first_lsn = options.first_lsn.get();
+    let control = Control {
+        sequence: 1,
+        id: LogId::from_bytes(id),
+        shift,
+        first_lsn,
+        head: first_lsn >> shift,
+        end: first_lsn >> shift,
+        durable: first_lsn,
+        checkpoint: None,
+        clean_end: None,
+        epoch: 0,
+    };
+    write_first_control(storage, lock, &control)?;
+    Ok(Files { control, entries: Vec::new(), spares: Vec::new(), leftovers: Vec::new() })
+}
+
+fn write_first_control(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Control) -> Result<()> {
+    allocate_control(lock).and_then(|()| store_control(lock, control)).map_err(|error| match error.kind() {
+        ErrorKind::StorageFull => Error::NoSpace { path: storage.path() },
+        _ => Error::io("write", storage.path().join(LOCK_NAME), error),
+    })
+}
+
+/// An earlier open may have failed between creating something and syncing the directory.
+fn sync_dir(storage: &Arc<dyn Storage>) -> Result<()> {
+    storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))
+}
+
+/// Removes what crashes left over, and spare files beyond what is wanted. None of it is part of the log.
+fn keep_spares(options: &Options, storage: &Arc<dyn Storage>, files: &Files) -> Result<Vec<String>> {
+    let mut spares = files.spares.clone();
+    spares.sort_unstable();
+    let surplus = spares.split_off(spares.len().min(options.recycle));
+    let mut removed = false;
+    for name in files.leftovers.iter().chain(&surplus) {
+        removed = true;
+        storage.remove(name).map_err(|error| Error::io("remove", storage.path().join(name), error))?;
+    }
+    if removed {
+        sync_dir(storage)?;
+    }
+    Ok(spares)
+}
+
+/// Steps 2 to 4 above. Returns where the stream goes on, and in which epoch.
+fn settle(storage: &Arc<dyn Storage>, segments: &Segments, files: &Files, survey: &Survey) -> Result<(u64, u32)> {
+    let epoch = files.control.epoch.max(survey.epoch) + 1;
+    segments.update_control(|control| control.epoch = epoch)?;
+    if survey.end > survey.durable {
+        rewrite(segments, survey)?;
+        let (first, first_epoch) = boundary_before(files, survey);
+        let again = survey_from(storage, files, first, first_epoch)?;
+        if again.end != survey.end {
+            let error = std::io::Error::new(ErrorKind::InvalidData, "the tail changed while it was recovered");
+            return Err(Error::io("read", storage.path(), error));
+        }
+    }
+    let (position, epoch) = shut_out(segments, survey, epoch)?;
+    // From the last position known to be durable: every segment that was written again, and the one of the epoch record.
+    stream::sync(segments, survey.durable.min(survey.end), position)?;
+    if let Some(checkpoint) = survey.checkpoint {
+        segments.set_checkpoint(checkpoint);
+    }
+    segments.update_control(|control| {
+        control.durable = position;
+        control.epoch = epoch;
+    })?;
+    Ok((position, epoch))
+}
+
+/// Where the second look begins: where the first one did.
+fn boundary_before(files: &Files, survey: &Survey) -> (u64, u32) {
+    let earlier = |entered: &&Entered| entered.first_record <= survey.durable;
+    match survey.entered.iter().rev().find(earlier) {
+        Some(entered) => (entered.first_record, entered.epoch),
+        None => super::survey::starting_point(files),
+    }
+}
+
+/// Writes the bytes between the last position known to be durable and the end once more.
+fn rewrite(segments: &Segments, survey: &Survey) -> Result<()> {
+    const PIECE: usize = 1 << 20;
+    let mut input = crate::reader::Input::new(Arc::clone(segments.storage()), segments.id, segments.shift);
+    let mut buffer = vec![0; PIECE];
+    let mut position = survey.durable;
+    while position < survey.end {
+        let wanted = PIECE.min(usize::try_from(survey.end - position).unwrap_or(PIECE));
+        let Some(read) = input.read(position, &mut buffer[..wanted])? else {
+            return Err(Error::corrupt(position, input.path(position), "the segment is missing"));
+        };
+        stream::write(segments, position, &[&buffer[..read]], |base| entry(segments, survey, base))?;
+        position += read as u64;
+    }
+    Ok(())
+}
+
+/// The entry sector of the segment at `base`, whose beginning the survey walked over or ended at.
+fn entry(segments: &Segments, survey: &Survey, base: u64) -> Entry {
+    let entered = survey.entered.iter().find(|entered| entered.base == base);
+    let (first_record, epoch) = match entered {
+        Some(entered) => (entered.first_record, entered.epoch),
+        // The end itself: the epoch record begins here, or began before and reaches over.
+        None if survey.end == base => (base, survey.epoch),
+        None => (survey.end + MARKER_RECORD_SIZE, segments.control().epoch),
+    };
+    Entry { first_record, durable: survey.durable, checkpoint: segments.checkpoint(), epoch }
+}
+
+/// Makes sure that nothing beyond the end can ever be read as a record: an epoch record raises the epoch of all that
+/// follows. Where there is no room for one and no disk space for more, what is left of the last segment, less than the
+/// length of the epoch record, is zeroed instead: a log must not need space to be recovered.
+fn shut_out(segments: &Segments, survey: &Survey, epoch: u32) -> Result<(u64, u32)> {
+    let end = survey.end;
+    let prepared = segments.end() << segments.shift;
+    if end + MARKER_RECORD_SIZE > prepared {
+        match segments.prepare_to(end + MARKER_RECORD_SIZE) {
+            Ok(()) => {}
+            Err(Error::NoSpace { .. }) => {
+                let zeros = [0; MARKER_RECORD_SIZE as usize];
+                let rest = &zeros[..(prepared - end) as usize];
+                stream::write(segments, end, &[rest], |base| entry(segments, survey, base))?;
+                stream::sync(segments, end, prepared)?;
+                return Ok((end, survey.epoch));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let marker = Durability { durable: end, checkpoint: segments.checkpoint(), epoch, clean_close: false };
+    let record = marker.to_record(segments.id, end, Kind::Epoch);
+    stream::write(segments, end, &[&record], |base| entry(segments, survey, base))?;
+    Ok((end + MARKER_RECORD_SIZE, epoch))
+}
+
+/// Makes sure that the segment at `position` is there and says where its first record begins, also where the stream begins
+/// in the middle of it.
+fn begin_stream(segments: &Segments, position: u64, epoch: u32, files: &Files) -> Result<()> {
+    match segments.prepare_to(position + MARKER_RECORD_SIZE) {
+        Ok(()) => {}
+        // Everything that is there can be read and synced; appends will be refused until space is freed.
+        Err(Error::NoSpace { .. }) if segments.end() > segments.head() => {}
+        Err(error) => return Err(error),
+    }
+    let base = position >> segments.shift << segments.shift;
+    let first_lsn = files.control.first_lsn;
+    if position == first_lsn && position > base {
+        let segment = segments.get(position >> segments.shift)?;
+        let entry = Entry { first_record: first_lsn, durable: first_lsn, checkpoint: None, epoch };
+        let mut page = [0; HEADER_SIZE as usize - SECTOR];
+        page[..SECTOR].copy_from_slice(&entry.to_bytes(segments.id, segment.index));
+        let written = segment.file.write_all_at(&mut [std::io::IoSlice::new(&page)], SECTOR as u64);
+        written.map_err(|error| Error::io("write", &segment.path, error))?;
+        segment.sync()?;
+    }
+    Ok(())
+}

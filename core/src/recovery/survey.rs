@@ -1,0 +1,373 @@
+//! The half of recovery that only reads.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::format::{Control, Durability, Entry, HEADER_SIZE, Invalid, Kind, MARKER_RECORD_SIZE};
+use crate::reader::{Cursor, Input, Step, Want};
+use crate::segment::{LOCK_NAME, Name, Segment, header_error, read_control, segment_name};
+use crate::storage::{Mode, Storage};
+
+/// The files of a log, as their names and headers tell.
+pub(crate) struct Files {
+    /// What the lock file says, or would say if it were not missing.
+    pub(crate) control: Control,
+    /// The entry sectors of the segments `control.head .. control.end`; a damaged one is an error of the survey where it
+    /// matters, and nothing here.
+    pub(crate) entries: Vec<Option<Entry>>,
+    pub(crate) spares: Vec<String>,
+    /// Left-overs: unfinished segments, segments below the head, a finished segment that was never offered to appends.
+    pub(crate) leftovers: Vec<String>,
+}
+
+/// Where the log ends, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// The end: behind the last record that counts.
+    pub(crate) end: u64,
+    /// The epoch in force there.
+    pub(crate) epoch: u32,
+    /// Everything below is known to be durable.
+    pub(crate) durable: u64,
+    /// The last checkpoint record.
+    pub(crate) checkpoint: Option<u64>,
+    /// Whether the log was closed cleanly, so that nothing needs to be done.
+    pub(crate) clean: bool,
+    /// The segments whose beginning was walked over, by where they begin.
+    pub(crate) entered: Vec<Entered>,
+    /// Why the log ends here, if something that is no record follows.
+    pub(crate) cut: Option<Invalid>,
+}
+
+/// What a walk has learnt of a segment: what its entry sector says, or should say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    pub(crate) base: u64,
+    /// The first record that begins there or later.
+    pub(crate) first_record: u64,
+    /// The epoch in force in front of it.
+    pub(crate) epoch: u32,
+}
+
+/// Sorts the names in the directory and checks every header. `None` if there is no log: nothing, or a creation that was
+/// cut off before anything was in it.
+pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
+    let dir = storage.path();
+    let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
+    let (mut segments, mut spares, mut leftovers, mut others) = (BTreeSet::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut lock = false;
+    for name in names {
+        match Name::parse(&name) {
+            Name::Segment(index) => drop(segments.insert(index)),
+            Name::Spare => spares.push(name),
+            Name::Unfinished => leftovers.push(name),
+            Name::Lock => lock = true,
+            Name::Other => others.push(name),
+        }
+    }
+    // A file system's own directory may stand in an otherwise empty one.
+    others.retain(|name| name != "lost+found");
+    let control = if lock { read_lock(storage)? } else { None };
+    let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
+        return match control {
+            Some(control) if control.end > control.head => Err(missing(storage, &control, control.head)),
+            Some(control) => Ok(Some(Files { control, entries: Vec::new(), spares, leftovers })),
+            None if others.is_empty() || lock => Ok(None),
+            None => Err(Error::invalid(format!(
+                "{} is not a log: it holds {} and no segment",
+                dir.display(),
+                others[0]
+            ))),
+        };
+    };
+    let control = match control {
+        Some(control) => control,
+        None => rebuilt(storage, first, last)?,
+    };
+    for &index in segments.range(..control.head) {
+        leftovers.push(segment_name(index));
+    }
+    for &index in segments.range(control.end..) {
+        // Its space was never offered to appends, so the stream cannot have entered it; if it did, the lock file is an
+        // older copy, and removing the segment would lose records.
+        if entry_of(storage, &control, index)?.is_some() {
+            let path = dir.join(LOCK_NAME);
+            return Err(Error::corrupt(index << control.shift, path, "the lock file is older than the segments"));
+        }
+        leftovers.push(segment_name(index));
+    }
+    let mut entries = Vec::new();
+    for index in control.head..control.end {
+        if !segments.contains(&index) {
+            return Err(missing(storage, &control, index));
+        }
+        entries.push(entry_of(storage, &control, index)?);
+    }
+    Ok(Some(Files { control, entries, spares, leftovers }))
+}
+
+fn missing(storage: &dyn Storage, control: &Control, index: u64) -> Error {
+    let path = storage.path().join(segment_name(index));
+    Error::corrupt(index << control.shift, path, "the segment is missing")
+}
+
+fn read_lock(storage: &dyn Storage) -> Result<Option<Control>> {
+    let path = storage.path().join(LOCK_NAME);
+    let file = storage.open(LOCK_NAME, Mode::Read).map_err(|error| Error::io("open", &path, error))?;
+    read_control(&*file, &path)
+}
+
+/// What the lock file would say, from the segments alone: somebody removed it. The segments describe themselves; what is
+/// lost is the evidence of segments missing at either end.
+fn rebuilt(storage: &dyn Storage, first: u64, last: u64) -> Result<Control> {
+    let segment = Segment::open(storage, first, Mode::Read)?;
+    let header = segment.header(0)?;
+    let base = first << header.identity.shift;
+    let entry = header.entry.ok().flatten();
+    Ok(Control {
+        sequence: 0,
+        id: header.identity.id,
+        shift: header.identity.shift,
+        first_lsn: entry.map_or(base, |entry| entry.first_record),
+        head: first,
+        end: last + 1,
+        durable: entry.map_or(base, |entry| entry.first_record),
+        checkpoint: None,
+        clean_end: None,
+        epoch: entry.map_or(0, |entry| entry.epoch),
+    })
+}
+
+/// Checks the header page and the length of segment `index`. A damaged entry sector counts as none here.
+fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Option<Entry>> {
+    let base = index << control.shift;
+    let segment = Segment::open(storage, index, Mode::Read)?;
+    let header = segment.header(base)?;
+    let corrupt = |reason: String| Err(Error::corrupt(base, &segment.path, reason));
+    if header.identity.id != control.id {
+        return corrupt(format!("the segment belongs to another log ({} instead of {})", header.identity.id, control.id));
+    }
+    if header.identity.index != index {
+        return corrupt(format!("the file holds segment {}", header.identity.index));
+    }
+    if header.identity.shift != control.shift {
+        return corrupt(format!("the segment size is {} instead of {}", 1u64 << header.identity.shift, 1u64 << control.shift));
+    }
+    let expected = HEADER_SIZE + (1 << control.shift);
+    let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
+    if len != expected {
+        return corrupt(format!("the file is {len} bytes long instead of {expected}"));
+    }
+    match header.entry {
+        Ok(entry) => Ok(entry),
+        // A segment below the last position known to be durable was entered by a write that was synced as a whole.
+        Err(why) if base < control.durable => Err(header_error(why, base, &segment.path)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Surveys the log whose files are `files`.
+pub(crate) fn survey(storage: &Arc<dyn Storage>, files: &Files) -> Result<Survey> {
+    let control = &files.control;
+    match control.clean_end {
+        Some(end) => survey_clean(storage, files, end),
+        None => {
+            let (position, epoch) = starting_point(files);
+            survey_from(storage, files, position, epoch)
+        }
+    }
+}
+
+/// A cleanly closed log ends where the control slot says: with the marker that the close left there, in segments that
+/// have all been entered.
+fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<Survey> {
+    let control = &files.control;
+    let clean = Survey {
+        end,
+        epoch: control.epoch,
+        durable: end,
+        checkpoint: control.checkpoint,
+        clean: true,
+        entered: Vec::new(),
+        cut: None,
+    };
+    for (index, entry) in (control.head..).zip(&files.entries) {
+        let base = index << control.shift;
+        if base < end && entry.is_none() && end > control.first_lsn {
+            let path = storage.path().join(segment_name(index));
+            return Err(Error::corrupt(base, path, "the entry sector of a cleanly closed log is missing"));
+        }
+    }
+    // The close records the position of its marker, or the end itself if there was no room for one.
+    if control.durable == end {
+        return Ok(clean);
+    }
+    let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
+    let mut bytes = [0; MARKER_RECORD_SIZE as usize];
+    let position = end - MARKER_RECORD_SIZE;
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match input.read(position + filled as u64, &mut bytes[filled..])? {
+            Some(read) => filled += read,
+            None => return Err(Error::corrupt(position, input.path(position), "the segment is missing")),
+        }
+    }
+    match Durability::find(&bytes, control.id, position) {
+        Some((Kind::Commit, marker)) if marker.clean_close && marker.durable == position => Ok(clean),
+        _ => Err(Error::corrupt(position, input.path(position), "the end of a cleanly closed log is missing")),
+    }
+}
+
+/// A record boundary with a known epoch, not above the last position known to be durable, as late as the headers tell.
+pub(super) fn starting_point(files: &Files) -> (u64, u32) {
+    let durable = claimed(files);
+    let usable = |entry: &&Entry| entry.first_record <= durable;
+    let latest = files.entries.iter().rev().flatten().find(usable);
+    latest.map_or((files.control.first_lsn.max(files.control.head << files.control.shift), 0), |entry| {
+        (entry.first_record, entry.epoch)
+    })
+}
+
+/// The highest claim of durability that stands in a control slot or an entry sector.
+fn claimed(files: &Files) -> u64 {
+    let entries = files.entries.iter().flatten().map(|entry| entry.durable);
+    entries.fold(files.control.durable, u64::max)
+}
+
+/// Walks the log from `position`, a record boundary of epoch `epoch`, to its end.
+pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u64, epoch: u32) -> Result<Survey> {
+    let control = &files.control;
+    let input = Input::new(Arc::clone(storage), control.id, control.shift);
+    let mut walk = Walk {
+        survey: Survey {
+            end: position,
+            epoch,
+            durable: claimed(files),
+            checkpoint: files.entries.iter().flatten().map(|entry| entry.checkpoint).fold(control.checkpoint, Option::max),
+            clean: false,
+            entered: Vec::new(),
+            cut: None,
+        },
+        cursor: Cursor::new(input, position, epoch),
+        limit: control.end << control.shift,
+        shift: control.shift,
+    };
+    loop {
+        let bad = walk.to_first_bad()?;
+        let at = walk.cursor.position();
+        walk.survey.cut = bad;
+        let evidence = match bad {
+            Some(_) => later_claim(storage, files, at)?,
+            None => walk.survey.durable,
+        };
+        if evidence.max(walk.survey.durable) <= walk.survey.end {
+            let end = walk.survey.end;
+            walk.survey.entered.retain(|entered| entered.base < end);
+            return Ok(walk.survey);
+        }
+        // A log that is being written meanwhile may have got the record since it was looked at, and then the claim. A
+        // record that is still bad after its claim was read is damaged.
+        walk.cursor.forget();
+        if !walk.is_good_now()? {
+            let path = walk.cursor.input.path(at);
+            let reason = bad.map_or("a batch is not complete".to_owned(), |why| why.to_string());
+            return Err(Error::corrupt(at, path, format!("{reason}, below the acknowledged position {evidence}")));
+        }
+    }
+}
+
+struct Walk {
+    survey: Survey,
+    cursor: Cursor,
+    limit: u64,
+    shift: u32,
+}
+
+impl Walk {
+    /// Walks to the first position that holds no record; `None` if that is the end of the last segment.
+    fn to_first_bad(&mut self) -> Result<Option<Invalid>> {
+        loop {
+            let (position, epoch) = (self.cursor.position(), self.cursor.epoch());
+            let found = match self.cursor.step(self.limit, Want::Check)? {
+                Step::Record(found) => found,
+                Step::End => return Ok(None),
+                Step::Invalid(why) => return Ok(Some(why)),
+                Step::Gone => {
+                    let path = self.cursor.input.path(position);
+                    let error = std::io::Error::new(ErrorKind::NotFound, "the segment vanished while it was read");
+                    return Err(Error::io("read", path, error));
+                }
+            };
+            let next = found.lsn + found.size;
+            self.note_entered(found.lsn, next, epoch);
+            match found.kind {
+                Kind::Commit | Kind::Epoch => {
+                    // Its checksum fits, so it says what was written; another length would be a newer version's.
+                    if let Ok(marker) = Durability::parse(self.cursor.payload(&found)) {
+                        self.survey.durable = self.survey.durable.max(marker.durable);
+                        self.survey.checkpoint = self.survey.checkpoint.max(marker.checkpoint);
+                    }
+                }
+                Kind::Checkpoint => self.survey.checkpoint = self.survey.checkpoint.max(Some(found.lsn)),
+                _ => {}
+            }
+            // A batch counts only as a whole.
+            if found.kind != Kind::Batch {
+                self.survey.end = next;
+                self.survey.epoch = self.cursor.epoch();
+            }
+        }
+    }
+
+    /// Notes the segments whose beginning lies in the record at `from .. to`, in front of which `epoch` was in force.
+    fn note_entered(&mut self, from: u64, to: u64, epoch: u32) {
+        let size = 1 << self.shift;
+        if from % size == 0 {
+            self.survey.entered.push(Entered { base: from, first_record: from, epoch });
+        }
+        for index in from / size + 1..to.div_ceil(size) {
+            let entered = Entered { base: index * size, first_record: to, epoch: self.cursor.epoch() };
+            self.survey.entered.push(entered);
+        }
+    }
+
+    /// Whether the record at the cursor, which was bad, is a valid one now. The cursor stays in front of it.
+    fn is_good_now(&mut self) -> Result<bool> {
+        let (position, epoch) = (self.cursor.position(), self.cursor.epoch());
+        let good = matches!(self.cursor.step(self.limit, Want::Check)?, Step::Record(_));
+        self.cursor = Cursor::new(self.cursor.input.again(), position, epoch);
+        Ok(good)
+    }
+}
+
+/// The highest claim of durability that any marker behind `position` makes, up to the end of the last segment that was
+/// entered: each position is looked at, since the chain is broken.
+fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Result<u64> {
+    const WINDOW: usize = 256 << 10;
+    let control = &files.control;
+    let entered = files.entries.iter().rposition(Option::is_some).map_or(0, |nth| control.head + nth as u64 + 1);
+    let end = (entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
+    let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
+    let mut window = vec![0; WINDOW];
+    let (mut at, mut kept, mut claim) = (position, 0, 0);
+    while at + (kept as u64) < end {
+        let wanted = WINDOW.min(usize::try_from(end - at).unwrap_or(WINDOW));
+        match input.read(at + kept as u64, &mut window[kept..wanted])? {
+            Some(read) => kept += read,
+            None => break,
+        }
+        let mut offset = 0;
+        while offset + MARKER_RECORD_SIZE as usize <= kept {
+            if let Some((_, marker)) = Durability::find(&window[offset..kept], control.id, at + offset as u64) {
+                claim = claim.max(marker.durable);
+            }
+            offset += 8;
+        }
+        window.copy_within(offset..kept, 0);
+        at += offset as u64;
+        kept -= offset;
+    }
+    Ok(claim)
+}

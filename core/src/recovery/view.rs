@@ -1,0 +1,190 @@
+//! A log that is open for reading only, perhaps while another process writes it.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use super::Damage;
+use super::survey::{files_of, survey};
+use crate::error::{Error, Result};
+use crate::format::{Control, Kind, LogId};
+use crate::primitive::{Arc, Mutex, thread};
+use crate::reader::{Cursor, Hole, Input, Source, Step, Want};
+use crate::segment::{LOCK_NAME, Name, read_control};
+use crate::storage::{Mode, Storage};
+
+/// How often opening is tried where the files change under it, and how long it pauses in between.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// The readable part of a log, which may grow.
+pub(crate) struct View {
+    storage: Arc<dyn Storage>,
+    id: LogId,
+    shift: u32,
+    reached: Mutex<Reached>,
+    /// What a salvage passes over; `None` if this is none.
+    salvaged: Option<Salvaged>,
+}
+
+/// What a salvage found: it looks once, and reads what is there.
+pub(crate) struct Salvaged {
+    pub(crate) holes: Vec<Hole>,
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// How far the log was found to reach.
+#[derive(Clone, Copy)]
+struct Reached {
+    end: u64,
+    epoch: u32,
+    checkpoint: Option<u64>,
+    durable: u64,
+}
+
+impl View {
+    /// Opens the log without a lock and without changing anything.
+    pub(crate) fn open(storage: &Arc<dyn Storage>) -> Result<View> {
+        let mut tries = 1;
+        loop {
+            match View::try_open(storage) {
+                // A segment that was listed and then truncated away by the writer.
+                Err(Error::Corrupt { .. }) if tries < TRIES => {}
+                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {}
+                result => return result,
+            }
+            tries += 1;
+            thread::sleep(PAUSE);
+        }
+    }
+
+    fn try_open(storage: &Arc<dyn Storage>) -> Result<View> {
+        let none = || Error::io("open", storage.path(), ErrorKind::NotFound.into());
+        if !storage.exists().map_err(|error| Error::io("open", storage.path(), error))? {
+            return Err(none());
+        }
+        let files = files_of(&**storage)?.ok_or_else(none)?;
+        let Control { id, shift, first_lsn, .. } = files.control;
+        let reached = if files.entries.is_empty() {
+            Reached { end: first_lsn, epoch: 0, checkpoint: None, durable: first_lsn }
+        } else {
+            let survey = survey(storage, &files)?;
+            let (end, epoch, checkpoint, durable) = (survey.end, survey.epoch, survey.checkpoint, survey.durable);
+            Reached { end, epoch, checkpoint, durable }
+        };
+        Ok(View {
+            storage: Arc::clone(storage),
+            id,
+            shift,
+            reached: Mutex::new(reached),
+            salvaged: None,
+        })
+    }
+
+    /// A view of a damaged log: it reads up to `end` and passes over `holes`.
+    pub(crate) fn salvaged(
+        storage: &Arc<dyn Storage>,
+        control: &Control,
+        end: (u64, u32),
+        checkpoint: Option<u64>,
+        salvaged: Salvaged,
+    ) -> View {
+        let reached = Reached { end: end.0, epoch: end.1, checkpoint, durable: end.0 };
+        View {
+            storage: Arc::clone(storage),
+            id: control.id,
+            shift: control.shift,
+            reached: Mutex::new(reached),
+            salvaged: Some(salvaged),
+        }
+    }
+
+    /// The last checkpoint that was seen.
+    pub(crate) fn checkpoint(&self) -> Option<u64> {
+        self.reached.lock().checkpoint
+    }
+
+    /// What was known to be durable when the log was looked at last.
+    pub(crate) fn durable(&self) -> u64 {
+        self.reached.lock().durable
+    }
+
+    /// The damage that is passed over.
+    pub(crate) fn damage(&self) -> &[Damage] {
+        self.salvaged.as_ref().map_or(&[], |salvaged| &salvaged.damage)
+    }
+
+    pub(crate) fn segment_size(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// The indexes of the log's segments, from its lock file, or from its directory where that is missing.
+    pub(crate) fn segments(&self) -> Result<(u64, u64)> {
+        if let Some(control) = self.control()? {
+            return Ok((control.head, control.end));
+        }
+        let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
+        let indexes = names.iter().filter_map(|name| match Name::parse(name) {
+            Name::Segment(index) => Some(index),
+            _ => None,
+        });
+        let (first, last) = indexes.fold((u64::MAX, 0), |(first, last), index| (first.min(index), last.max(index)));
+        if first > last { Err(Error::corrupt(0, self.storage.path(), "all segments are gone")) } else { Ok((first, last + 1)) }
+    }
+
+    fn control(&self) -> Result<Option<Control>> {
+        let path = self.storage.path().join(LOCK_NAME);
+        match self.storage.open(LOCK_NAME, Mode::Read) {
+            Ok(file) => read_control(&*file, &path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Error::io("open", path, error)),
+        }
+    }
+
+    /// Follows the writer: walks on from where the log ended when it was looked at last.
+    fn extend(&self, reached: &mut Reached) -> Result<()> {
+        let limit = self.segments()?.1 << self.shift;
+        if limit <= reached.end {
+            return Ok(());
+        }
+        let mut cursor = Cursor::new(self.input(), reached.end, reached.epoch);
+        while let Step::Record(found) = cursor.step(limit, Want::Check)? {
+            match found.kind {
+                // Half a batch is nothing yet.
+                Kind::Batch => continue,
+                Kind::Checkpoint => reached.checkpoint = reached.checkpoint.max(Some(found.lsn)),
+                Kind::Commit | Kind::Epoch => {
+                    if let Ok(marker) = crate::format::Durability::parse(cursor.payload(&found)) {
+                        reached.durable = reached.durable.max(marker.durable);
+                    }
+                }
+                _ => {}
+            }
+            reached.end = found.lsn + found.size;
+            reached.epoch = cursor.epoch();
+        }
+        Ok(())
+    }
+}
+
+impl Source for View {
+    fn input(&self) -> Input {
+        let input = Input::new(Arc::clone(&self.storage), self.id, self.shift);
+        if self.salvaged.is_some() { input.lenient() } else { input }
+    }
+
+    fn head_index(&self) -> Result<u64> {
+        self.segments().map(|(head, _)| head)
+    }
+
+    fn end(&self) -> Result<(u64, u32)> {
+        let mut reached = self.reached.lock();
+        if self.salvaged.is_none() {
+            self.extend(&mut reached)?;
+        }
+        Ok((reached.end, reached.epoch))
+    }
+
+    fn holes(&self) -> &[Hole] {
+        self.salvaged.as_ref().map_or(&[], |salvaged| &salvaged.holes)
+    }
+}

@@ -1,0 +1,383 @@
+//! RESERVE: one `fetch_add` hands out positions of the stream, and refuses what the prepared disk space cannot hold.
+//!
+//! # The word
+//!
+//! The watermark `reserved` lives in one u64: a version in the upper 8 bits, and the position in units of 8 bytes below.
+//! `limit` is packed alike: the version that is in force, and the end of the prepared space. To append is to add one's
+//! size to the word; the value that was there before says what one got:
+//!
+//! - same version as the limit read before, and the end is not above that limit: the claim stands. Nothing else is
+//!   looked at. This is every append but one in hundreds of thousands.
+//! - otherwise [`Reserve::settle`] decides under a lock, by the limit of the version that the addition met.
+//!
+//! An addition that overruns the limit of its version reserves nothing. Exactly one of those that overran began at or
+//! below the limit: it is the one that knows where the valid claims end, and *reopens* the word by storing that position
+//! back into it, which wipes out every addition that overran. So a full disk refuses appends before they are ordered,
+//! without a compare-and-swap loop for those that fit, and no position is ever claimed that cannot be kept.
+//!
+//! Why the version: the limit is raised while others add. Raising it changes the word (to the next version) and the
+//! limit in two steps; the version that an addition met tells by which limit it is to be judged. Reopening without a new
+//! limit needs no new version: what overran a limit overruns it whenever it is looked at.
+//!
+//! Why 8 bits are enough: a valid claim that is not yet settled keeps the ring from moving on by more than its capacity,
+//! at most one segment, and each new version adds at least a segment; so its version is never 256 old. An addition
+//! that overran and whose thread then slept through exactly 256 raises would be judged by a newer limit, but also by the
+//! position at which that version began ([`Extent::base`]), which by then lies 255 segments beyond it.
+
+use std::collections::VecDeque;
+
+use crate::format::HEADER_WORD;
+use crate::primitive::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded};
+
+const POSITION_BITS: u32 = 56;
+const VERSIONS: usize = 256;
+
+// All positions of a stream fit, with room for additions that overrun.
+const _: () = assert!(crate::lsn::Lsn::MAX.get() / HEADER_WORD as u64 == 1 << POSITION_BITS);
+
+/// An exclusive part of the stream. Not `Clone`, and made only here: rule R1 of the ring.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    position: u64,
+    size: u64,
+}
+
+impl Claim {
+    #[inline]
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    #[inline]
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.size
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_test(position: u64, size: u64) -> Claim {
+        Claim { position, size }
+    }
+}
+
+/// Why nothing was claimed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    /// The prepared disk space does not hold it.
+    NeedSpace,
+    /// The log is closed or poisoned.
+    Shut,
+    /// `try_claim` only: it would have to wait.
+    Full,
+}
+
+/// One version: where the stream stood when it began, and how far it may go.
+struct Extent {
+    base: u64,
+    limit: u64,
+}
+
+/// What is decided under the lock.
+struct Gate {
+    /// The last versions, at most 256, the newest at the back.
+    extents: VecDeque<Extent>,
+    /// The version of the newest extent, in full.
+    version: u64,
+    /// The end of the prepared space; ahead of the newest extent's limit while the word is overrun.
+    available: u64,
+    /// Where the stream ends, once it was shut.
+    shut_at: Option<u64>,
+}
+
+impl Gate {
+    /// The limit in force.
+    fn limit(&self) -> u64 {
+        self.extents.back().expect("there is always a version").limit
+    }
+}
+
+/// The reservation.
+pub(crate) struct Reserve {
+    word: Padded<AtomicU64>,
+    limit: Padded<AtomicU64>,
+    gate: Mutex<Gate>,
+    reopened: Condvar,
+}
+
+const fn pack(version: u64, position: u64) -> u64 {
+    (version << POSITION_BITS) | (position / HEADER_WORD as u64)
+}
+
+#[inline]
+const fn position_of(word: u64) -> u64 {
+    (word & ((1 << POSITION_BITS) - 1)) * HEADER_WORD as u64
+}
+
+#[inline]
+const fn same_version(a: u64, b: u64) -> bool {
+    (a ^ b) >> POSITION_BITS == 0
+}
+
+impl Reserve {
+    /// Starts at `position`, with disk space prepared up to `limit`.
+    pub(crate) fn new(position: u64, limit: u64) -> Reserve {
+        debug_assert!(position % 8 == 0 && limit % 8 == 0 && position <= limit);
+        let gate = Gate {
+            extents: VecDeque::from([Extent { base: position, limit }]),
+            version: 0,
+            available: limit,
+            shut_at: None,
+        };
+        Reserve {
+            word: Padded(AtomicU64::new(pack(0, position))),
+            limit: Padded(AtomicU64::new(pack(0, limit))),
+            gate: Mutex::new(gate),
+            reopened: Condvar::new(),
+        }
+    }
+
+    /// Claims `size` bytes, a multiple of 8.
+    ///
+    /// Acquire on the limit pairs with the release in [`Reserve::raise`] and [`Reserve::shut`]: an addition that follows
+    /// the load of a limit in the code then follows the change of the word to that limit's version in the word's
+    /// modification order, so equal versions mean that this very limit was in force. The addition itself is relaxed: it
+    /// only has to be atomic; the bytes and the ring space are ordered by `publish.rs` and `flush.rs`.
+    #[inline]
+    pub(crate) fn claim(&self, size: u64) -> Result<Claim, Refused> {
+        loop {
+            let limit = self.limit.load(Ordering::Acquire);
+            let word = self.word.fetch_add(size / HEADER_WORD as u64, Ordering::Relaxed);
+            let position = position_of(word);
+            if same_version(word, limit) && position + size <= position_of(limit) {
+                return Ok(Claim { position, size });
+            }
+            if let Some(claim) = self.settle(word, size)? {
+                return Ok(claim);
+            }
+        }
+    }
+
+    /// Claims `size` bytes if that needs no waiting: the space is prepared and the claim ends at or below `room_end`, the
+    /// end of the free ring space. A compare-and-swap, since nothing may be added that does not stand.
+    pub(crate) fn try_claim(&self, size: u64, room_end: u64) -> Result<Claim, Refused> {
+        loop {
+            let limit = self.limit.load(Ordering::Acquire);
+            let word = self.word.load(Ordering::Relaxed);
+            let position = position_of(word);
+            if !same_version(word, limit) {
+                std::hint::spin_loop();
+                continue;
+            }
+            if position_of(limit) == 0 {
+                return Err(Refused::Shut);
+            }
+            if position > position_of(limit) || position + size > room_end {
+                return Err(Refused::Full);
+            }
+            if position + size > position_of(limit) {
+                return Err(Refused::NeedSpace);
+            }
+            let next = word + size / HEADER_WORD as u64;
+            if self.word.compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                return Ok(Claim { position, size });
+            }
+        }
+    }
+
+    /// Judges an addition that met `word`, by the limit of the version it met. `None`: it overran and was wiped out, add
+    /// again.
+    #[cold]
+    fn settle(&self, word: u64, size: u64) -> Result<Option<Claim>, Refused> {
+        let mut gate = self.gate.lock();
+        let position = position_of(word);
+        let age = (gate.version - (word >> POSITION_BITS)) as usize % VERSIONS;
+        let newest = gate.extents.len() - 1;
+        let met = newest.checked_sub(age).map(|nth| &gate.extents[nth]);
+        if let Some(extent) = met {
+            if extent.base <= position && position + size <= extent.limit {
+                return Ok(Some(Claim { position, size }));
+            }
+        }
+        if gate.shut_at.is_some() {
+            return Err(Refused::Shut);
+        }
+        let limit = gate.limit();
+        if age == 0 && position <= limit {
+            // This addition is the one that overran the limit from at or below it. Everything below `position` is claimed;
+            // all that was added since overran as well, and is wiped out by this store.
+            let raised = gate.available;
+            self.word.store(pack(gate.version + u64::from(raised > limit), position), Ordering::Relaxed);
+            if raised > limit {
+                self.begin_version(&mut gate, position, raised);
+            }
+            self.reopened.notify_all();
+            return if position + size <= raised { Ok(None) } else { Err(Refused::NeedSpace) };
+        }
+        self.settled(&mut gate);
+        Ok(None)
+    }
+
+    /// Where the valid claims end, once the word is not overrun (whoever has to reopen it needs nothing but the lock).
+    /// Claims may go on meanwhile. Where the stream was shut, its end.
+    fn settled(&self, gate: &mut MutexGuard<'_, Gate>) -> u64 {
+        loop {
+            if let Some(end) = gate.shut_at {
+                return end;
+            }
+            let position = position_of(self.word.load(Ordering::Relaxed));
+            if position <= gate.limit() {
+                return position;
+            }
+            self.reopened.wait(gate);
+        }
+    }
+
+    /// Disk space is now prepared up to `end`.
+    pub(crate) fn raise(&self, end: u64) {
+        let mut gate = self.gate.lock();
+        if gate.shut_at.is_some() || end <= gate.available {
+            return;
+        }
+        gate.available = end;
+        loop {
+            let word = self.word.load(Ordering::Relaxed);
+            if position_of(word) > gate.limit() {
+                // Whoever overran from below the limit is on its way, and raises the limit when it reopens the word.
+                return;
+            }
+            if self.change_version(&mut gate, word, end) {
+                return;
+            }
+        }
+    }
+
+    /// Ends the stream: every claim from now on is refused. Returns where it ends; all that was claimed lies below.
+    pub(crate) fn shut(&self) -> u64 {
+        let mut gate = self.gate.lock();
+        while gate.shut_at.is_none() {
+            self.settled(&mut gate);
+            let word = self.word.load(Ordering::Relaxed);
+            if position_of(word) <= gate.limit() && self.change_version(&mut gate, word, 0) {
+                gate.shut_at = Some(position_of(word));
+                self.reopened.notify_all();
+            }
+        }
+        gate.shut_at.expect("just set")
+    }
+
+    /// Puts the next version in force, with `limit`, where the word still is `word`, which is not overrun.
+    fn change_version(&self, gate: &mut Gate, word: u64, limit: u64) -> bool {
+        let base = position_of(word);
+        let next = pack(gate.version + 1, base);
+        let changed = self.word.compare_exchange(word, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if changed {
+            self.begin_version(gate, base, limit);
+        }
+        changed
+    }
+
+    /// Records the version that the word has just got.
+    fn begin_version(&self, gate: &mut Gate, base: u64, limit: u64) {
+        gate.version += 1;
+        gate.extents.push_back(Extent { base, limit });
+        if gate.extents.len() == VERSIONS {
+            gate.extents.pop_front();
+        }
+        // Release: pairs with the acquire in `claim`; the word has this version already.
+        self.limit.store(pack(gate.version, limit), Ordering::Release);
+    }
+
+    /// The watermark: every claim that was made before this call ends at or below it.
+    pub(crate) fn reserved(&self) -> u64 {
+        let limit = self.limit.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::Acquire);
+        if same_version(word, limit) && position_of(word) <= position_of(limit) {
+            return position_of(word);
+        }
+        self.settled(&mut self.gate.lock())
+    }
+
+    /// The end of the prepared space.
+    pub(crate) fn available(&self) -> u64 {
+        self.gate.lock().available
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::primitive::{Arc, thread};
+
+    #[test]
+    fn a_claim_beyond_the_limit_is_refused_and_a_smaller_one_still_fits() {
+        let reserve = Reserve::new(0, 100 * 8);
+        assert_eq!(reserve.claim(90 * 8).unwrap().position(), 0);
+        assert_eq!(reserve.claim(11 * 8).unwrap_err(), Refused::NeedSpace);
+        assert_eq!(reserve.reserved(), 90 * 8);
+        assert_eq!(reserve.claim(10 * 8).unwrap().position(), 90 * 8);
+        assert_eq!(reserve.claim(8).unwrap_err(), Refused::NeedSpace);
+        reserve.raise(101 * 8);
+        assert_eq!(reserve.claim(8).unwrap().position(), 100 * 8);
+    }
+
+    #[test]
+    fn nothing_is_claimed_once_shut() {
+        let reserve = Reserve::new(0, 800);
+        reserve.claim(80).unwrap();
+        assert_eq!(reserve.shut(), 80);
+        assert_eq!(reserve.claim(8).unwrap_err(), Refused::Shut);
+        assert_eq!(reserve.try_claim(8, u64::MAX).unwrap_err(), Refused::Shut);
+        reserve.raise(8000);
+        assert_eq!(reserve.claim(8).unwrap_err(), Refused::Shut);
+        assert_eq!((reserve.shut(), reserve.reserved()), (80, 80));
+    }
+
+    #[test]
+    fn try_claim_never_waits() {
+        let reserve = Reserve::new(0, 800);
+        assert_eq!(reserve.try_claim(88, 80).unwrap_err(), Refused::Full);
+        assert_eq!(reserve.try_claim(88, 88).unwrap().position(), 0);
+        assert_eq!(reserve.try_claim(720, 8000).unwrap_err(), Refused::NeedSpace);
+    }
+
+    /// Many threads claim while the limit is raised in small steps: whatever overran, was judged late or was wiped out,
+    /// the claims that stand are disjoint, leave no gap, and end below the limit.
+    #[test]
+    fn claims_are_contiguous_under_contention() {
+        const LIMIT: u64 = 3000 * 64;
+        let reserve = Arc::new(Reserve::new(0, 64));
+        let workers: Vec<_> = (1..=6u64)
+            .map(|worker| {
+                let reserve = Arc::clone(&reserve);
+                thread::spawn(move || {
+                    let mut claims = Vec::new();
+                    loop {
+                        match reserve.claim(8 * (1 + (worker + claims.len() as u64) % 7)) {
+                            Ok(claim) => claims.push((claim.position(), claim.end())),
+                            Err(Refused::NeedSpace) if reserve.available() < LIMIT => thread::yield_now(),
+                            Err(_) => return claims,
+                        }
+                    }
+                })
+            })
+            .collect();
+        while reserve.available() < LIMIT {
+            reserve.raise(reserve.available() + 64);
+            if reserve.available() % 640 == 0 {
+                thread::yield_now();
+            }
+        }
+        let mut claims: Vec<_> = workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect();
+        claims.sort_unstable();
+        let mut end = 0;
+        for (from, to) in claims {
+            assert_eq!(from, end);
+            end = to;
+        }
+        assert!(end <= LIMIT && end > LIMIT - 64 && end == reserve.reserved());
+    }
+}

@@ -1,0 +1,439 @@
+//! The files of a log: segments prepared ahead of the stream, recycled behind it, and the control slots that list them.
+//!
+//! A segment goes through these steps, each durable before the next, so that a crash leaves nothing half-made under a
+//! segment's name:
+//!
+//! 1. `N.new` is created, allocated, written full of zeros, given its identity, and synced; or a `.spare` file gets a new
+//!    identity and no entry, and is synced. Writing into blocks that hold data already makes `fdatasync` skip the
+//!    journal commit.
+//! 2. It is renamed to `N.wal`, and the directory is synced.
+//! 3. The control slots name it. From then on its absence is damage. Only now is its space offered to appends.
+//! 4. The stream enters it: the first write carries the entry sector in front of the first bytes (`flush.rs`).
+//! 5. Truncation moves the head in the control slots, and then renames the file to `N.spare` or removes it.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IoSlice};
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::format::{
+    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control, Entry, HEADER_SIZE, HeaderError, Identity, LogId, MARKER_RECORD_SIZE,
+    SECTOR,
+};
+use crate::poison::Poison;
+use crate::primitive::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::storage::{Mode, Storage, StorageFile};
+use crate::watermark::Watermarks;
+
+/// The file that holds the lock and the control slots.
+pub(crate) const LOCK_NAME: &str = "LOCK";
+const SEGMENT_SUFFIX: &str = ".wal";
+const SPARE_SUFFIX: &str = ".spare";
+const NEW_SUFFIX: &str = ".new";
+const NO_CHECKPOINT: u64 = u64::MAX;
+/// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
+const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// What a file name in a log's directory means.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Name {
+    Lock,
+    Segment(u64),
+    /// A freed segment that waits for reuse.
+    Spare,
+    /// A segment that a crash left unfinished.
+    Unfinished,
+    Other,
+}
+
+/// The name of segment `index`: zero-padded, so that names sort as indexes do.
+pub(crate) fn segment_name(index: u64) -> String {
+    format!("{index:020}{SEGMENT_SUFFIX}")
+}
+
+impl Name {
+    pub(crate) fn parse(name: &str) -> Name {
+        let number = |suffix: &str| {
+            let digits = name.strip_suffix(suffix)?;
+            let numeric = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+            numeric.then(|| digits.parse().ok()).flatten()
+        };
+        match (number(SEGMENT_SUFFIX), number(SPARE_SUFFIX), number(NEW_SUFFIX)) {
+            (Some(index), _, _) => Name::Segment(index),
+            (_, Some(_), _) => Name::Spare,
+            (_, _, Some(_)) => Name::Unfinished,
+            _ if name == LOCK_NAME => Name::Lock,
+            _ => Name::Other,
+        }
+    }
+}
+
+/// An open segment file.
+pub(crate) struct Segment {
+    pub(crate) index: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn StorageFile>,
+}
+
+/// The header page of a segment as it was read.
+pub(crate) struct Header {
+    pub(crate) identity: Identity,
+    /// `Err` if the entry sector is damaged, which a torn write of it explains as well.
+    pub(crate) entry: Result<Option<Entry>, HeaderError>,
+}
+
+impl Segment {
+    /// Opens segment `index` by its name.
+    pub(crate) fn open(storage: &dyn Storage, index: u64, mode: Mode) -> Result<Segment> {
+        let name = segment_name(index);
+        let path = storage.path().join(&name);
+        let file = storage.open(&name, mode).map_err(|error| Error::io("open", &path, error))?;
+        Ok(Segment { index, path, file })
+    }
+
+    /// Reads and checks the header page. `base` is where the segment's part of the stream begins, for the error.
+    pub(crate) fn header(&self, base: u64) -> Result<Header> {
+        let mut page = [0; 2 * SECTOR];
+        let read = self.file.read_at(&mut page, 0).map_err(|error| Error::io("read", &self.path, error))?;
+        if read < page.len() {
+            return Err(Error::corrupt(base, &self.path, format!("the file is only {read} bytes long")));
+        }
+        let identity = Identity::parse(&page).map_err(|why| header_error(why, base, &self.path))?;
+        let entry = Entry::parse(&page[SECTOR..], identity.id, identity.index);
+        Ok(Header { identity, entry })
+    }
+
+    /// Whether the file is still this segment, not one that was made of it since it was opened. The new identity is
+    /// written before any new byte of the stream, so bytes that were read before a positive answer are the segment's own.
+    pub(crate) fn is_current(&self) -> Result<bool> {
+        let mut sector = [0; SECTOR];
+        let read = self.file.read_at(&mut sector, 0).map_err(|error| Error::io("read", &self.path, error))?;
+        Ok(read == SECTOR && Identity::parse(&sector).is_ok_and(|identity| identity.index == self.index))
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.file.sync().map_err(|error| Error::io("sync", &self.path, error))
+    }
+}
+
+/// What a header's defect means to the caller.
+pub(crate) fn header_error(why: HeaderError, lsn: u64, path: &std::path::Path) -> Error {
+    match why {
+        HeaderError::Version(found) => {
+            Error::UnsupportedVersion { path: path.into(), found, supported: crate::format::VERSION }
+        }
+        why => Error::corrupt(lsn, path, why.to_string()),
+    }
+}
+
+/// Reads both control slots. `None` if the file is empty: a creation that was cut off before its first write.
+pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path) -> Result<Option<Control>> {
+    let mut slots = [[0; SECTOR]; 2];
+    let mut all_zero = true;
+    for (slot, offset) in slots.iter_mut().zip(CONTROL_SLOT_OFFSETS) {
+        file.read_at(slot, offset).map_err(|error| Error::io("read", path, error))?;
+        all_zero &= slot.iter().all(|&byte| byte == 0);
+    }
+    if all_zero {
+        return Ok(None);
+    }
+    Control::newest([&slots[0], &slots[1]]).map(Some).map_err(|why| header_error(why, 0, path))
+}
+
+/// The segments of a log that is open for writing.
+pub(crate) struct Segments {
+    storage: Arc<dyn Storage>,
+    pub(crate) id: LogId,
+    pub(crate) shift: u32,
+    recycle: usize,
+    watermarks: Arc<Watermarks>,
+    poison: Arc<Poison>,
+    /// Held during the slow work: preparing, truncating, writing the control slots.
+    files: Mutex<Files>,
+    /// Handles of the segments that may still be written or synced. Held only for a moment.
+    open: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    /// Copies of what `files` holds, to be read without its lock.
+    head: AtomicU64,
+    end: AtomicU64,
+    /// The position of the last durable checkpoint record.
+    checkpoint: AtomicU64,
+}
+
+pub(crate) struct Files {
+    pub(crate) control: Control,
+    /// `None` once the log is closed.
+    lock: Option<Arc<dyn StorageFile>>,
+    spares: Vec<String>,
+}
+
+impl Segments {
+    /// The segments that `control` lists. `lock` is the locked file with the control slots, `spares` the names of the
+    /// files that wait for reuse.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        control: Control,
+        lock: Arc<dyn StorageFile>,
+        spares: Vec<String>,
+        recycle: usize,
+        watermarks: Arc<Watermarks>,
+        poison: Arc<Poison>,
+    ) -> Segments {
+        Segments {
+            storage,
+            id: control.id,
+            shift: control.shift,
+            recycle,
+            watermarks,
+            poison,
+            head: AtomicU64::new(control.head),
+            end: AtomicU64::new(control.end),
+            checkpoint: AtomicU64::new(control.checkpoint.unwrap_or(NO_CHECKPOINT)),
+            files: Mutex::new(Files { control, lock: Some(lock), spares }),
+            open: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// The index of the oldest segment. Acquire: pairs with the release in [`Segments::truncate`].
+    pub(crate) fn head(&self) -> u64 {
+        self.head.load(Ordering::Acquire)
+    }
+
+    /// One past the index of the newest segment. Acquire: pairs with the release in [`Segments::prepare`].
+    pub(crate) fn end(&self) -> u64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    /// How far records may be appended: the end of the prepared space, less what a last marker needs.
+    pub(crate) fn limit(&self) -> u64 {
+        (self.end() << self.shift).saturating_sub(MARKER_RECORD_SIZE)
+    }
+
+    /// The last durable checkpoint. Relaxed: a single value that refers to durable bytes only.
+    pub(crate) fn checkpoint(&self) -> Option<u64> {
+        Some(self.checkpoint.load(Ordering::Relaxed)).filter(|&lsn| lsn != NO_CHECKPOINT)
+    }
+
+    /// Records that the checkpoint record at `lsn` is durable.
+    pub(crate) fn set_checkpoint(&self, lsn: u64) {
+        let newer = |old: u64| (old == NO_CHECKPOINT || old < lsn).then_some(lsn);
+        // An older one that became durable late does not take the place of a newer one.
+        let _ = self.checkpoint.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
+    }
+
+    /// The handle of segment `index`, open for writing.
+    pub(crate) fn get(&self, index: u64) -> Result<Arc<Segment>> {
+        if let Some(segment) = self.open.lock().get(&index) {
+            return Ok(Arc::clone(segment));
+        }
+        let segment = Arc::new(Segment::open(&*self.storage, index, Mode::Write)?);
+        self.open.lock().insert(index, Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    /// Forgets the handles of segments below `index`: durable, they will not be written again.
+    pub(crate) fn retire_below(&self, index: u64) {
+        let mut open = self.open.lock();
+        if open.first_key_value().is_some_and(|(&first, _)| first < index) {
+            *open = open.split_off(&index);
+        }
+    }
+
+    /// Prepares segments until the limit is at least `position`. Each is ready on disk before the limit moves.
+    pub(crate) fn prepare_to(&self, position: u64) -> Result<()> {
+        while self.limit() < position {
+            let mut files = self.files.lock();
+            // Somebody else may have prepared one while this thread waited for the lock.
+            if self.limit() < position {
+                self.poison.check()?;
+                self.prepare(&mut files)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the next segment: steps 1 to 3 above.
+    fn prepare(&self, files: &mut Files) -> Result<()> {
+        let index = files.control.end;
+        if (index + 1) << self.shift > crate::lsn::Lsn::MAX.get() {
+            return Err(Error::invalid("the stream has reached its last position"));
+        }
+        let name = segment_name(index);
+        let path = self.storage.path().join(&name);
+        // A crash between steps 2 and 3 leaves a finished segment that no slot names. It is made again.
+        self.remove_if_there(&name)?;
+        let identity = Identity { id: self.id, index, shift: self.shift };
+        let (from, file) = match files.spares.pop() {
+            Some(spare) => (spare.clone(), self.reuse(&spare, &identity)),
+            None => {
+                let new = format!("{index:020}{NEW_SUFFIX}");
+                self.remove_if_there(&new)?;
+                (new.clone(), self.make(&new, &identity))
+            }
+        };
+        let file = match file {
+            Ok(file) => file,
+            Err(error) => {
+                // Whatever failed, the file is worth nothing now, and a later attempt begins with a fresh one: a sync that
+                // failed is never tried again on the same file. If it cannot even be removed, the next open does it.
+                let _ = self.storage.remove(&from);
+                return Err(match error.kind() {
+                    ErrorKind::StorageFull => Error::NoSpace { path: self.storage.path() },
+                    _ => Error::io("prepare", path, error),
+                });
+            }
+        };
+        self.storage.rename(&from, &name).map_err(|error| Error::io("rename", &path, error))?;
+        self.sync_dir()?;
+        self.write_control(files, |control| control.end = index + 1)?;
+        self.open.lock().insert(index, Arc::new(Segment { index, path, file }));
+        self.end.store(index + 1, Ordering::Release);
+        Ok(())
+    }
+
+    /// A new file of zeros with the header page of `identity`, synced.
+    fn make(&self, name: &str, identity: &Identity) -> io::Result<Arc<dyn StorageFile>> {
+        let file = self.storage.open(name, Mode::CreateNew)?;
+        let len = HEADER_SIZE + self.size();
+        file.allocate(len)?;
+        let mut offset = 0;
+        while offset < len {
+            let piece = (len - offset).min(ZEROS.len() as u64);
+            file.write_all_at(&mut [IoSlice::new(&ZEROS[..piece as usize])], offset)?;
+            offset += piece;
+        }
+        file.write_all_at(&mut [IoSlice::new(&identity.to_bytes())], 0)?;
+        file.sync()?;
+        Ok(file)
+    }
+
+    /// A freed file with the header page of `identity`, synced. Its old records stay: they are sealed with positions that
+    /// do not come back.
+    fn reuse(&self, name: &str, identity: &Identity) -> io::Result<Arc<dyn StorageFile>> {
+        let file = self.storage.open(name, Mode::Write)?;
+        // The space of a file of another length is not what this segment needs; `allocate` never shortens.
+        file.allocate(HEADER_SIZE + self.size())?;
+        if file.len()? != HEADER_SIZE + self.size() {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a spare file is longer than a segment"));
+        }
+        let no_entry = &ZEROS[..HEADER_SIZE as usize - SECTOR];
+        file.write_all_at(&mut [IoSlice::new(&identity.to_bytes()), IoSlice::new(no_entry)], 0)?;
+        file.sync()?;
+        Ok(file)
+    }
+
+    fn remove_if_there(&self, name: &str) -> Result<()> {
+        match self.storage.remove(name) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(Error::io("remove", self.storage.path().join(name), error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Frees the segments below `index`: step 5 above.
+    pub(crate) fn truncate(&self, index: u64) -> Result<()> {
+        let mut files = self.files.lock();
+        let old = files.control.head;
+        if index <= old {
+            return Ok(());
+        }
+        self.poison.check()?;
+        self.write_control(&mut files, |control| control.head = index)?;
+        // Release: pairs with the acquire in `head`.
+        self.head.store(index, Ordering::Release);
+        self.retire_below(index);
+        for freed in old..index {
+            let name = segment_name(freed);
+            if files.spares.len() < self.recycle {
+                let spare = format!("{freed:020}{SPARE_SUFFIX}");
+                let renamed = self.storage.rename(&name, &spare);
+                renamed.map_err(|error| Error::io("rename", self.storage.path().join(&name), error))?;
+                files.spares.push(spare);
+            } else {
+                self.remove_if_there(&name)?;
+            }
+        }
+        // Not needed for correctness, since the head has moved; but space that was promised to be free should be.
+        self.sync_dir()
+    }
+
+    /// Changes the control slots durably.
+    pub(crate) fn update_control(&self, change: impl FnOnce(&mut Control)) -> Result<()> {
+        self.write_control(&mut self.files.lock(), change)
+    }
+
+    /// Lets go of the lock file, and with it of the lock. Nothing can be changed afterwards.
+    pub(crate) fn unlock(&self) {
+        self.files.lock().lock = None;
+        self.open.lock().clear();
+    }
+
+    /// Takes the state of the files out, once recovery has used this to bring them in order.
+    pub(crate) fn into_parts(self) -> (Control, Vec<String>) {
+        let files = self.files.into_inner();
+        (files.control, files.spares)
+    }
+
+    /// The files under their lock, for a reader that must not see them half-changed.
+    pub(crate) fn control(&self) -> Control {
+        let files: MutexGuard<'_, Files> = self.files.lock();
+        files.control
+    }
+
+    fn write_control(&self, files: &mut Files, change: impl FnOnce(&mut Control)) -> Result<()> {
+        let mut control = files.control;
+        control.durable = control.durable.max(self.watermarks.durable.load());
+        control.checkpoint = self.checkpoint();
+        control.clean_end = None;
+        change(&mut control);
+        control.sequence += 1;
+        let lock = files.lock.as_ref().ok_or(Error::Closed)?;
+        store_control(&**lock, &control).map_err(|error| {
+            self.poison.set(Error::io("write", self.storage.path().join(LOCK_NAME), error))
+        })?;
+        files.control = control;
+        Ok(())
+    }
+
+    /// A directory whose sync failed may or may not remember what was done to it, and a second sync would not tell.
+    fn sync_dir(&self) -> Result<()> {
+        let synced = self.storage.sync_dir();
+        synced.map_err(|error| self.poison.set(Error::io("sync", self.storage.path(), error)))
+    }
+}
+
+/// Gives the lock file its full length, so that no later change of the control slots needs disk space.
+pub(crate) fn allocate_control(file: &dyn StorageFile) -> io::Result<()> {
+    file.allocate(CONTROL_SIZE)
+}
+
+/// Writes `control` to the slot that does not hold the newest state, and syncs it.
+pub(crate) fn store_control(file: &dyn StorageFile, control: &Control) -> io::Result<()> {
+    let slot = CONTROL_SLOT_OFFSETS[(control.sequence % 2) as usize];
+    file.write_all_at(&mut [IoSlice::new(&control.to_bytes())], slot)?;
+    file.sync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_come_back_and_others_stay_others() {
+        assert_eq!(Name::parse(&segment_name(17)), Name::Segment(17));
+        assert_eq!(Name::parse("00000000000000000017.spare"), Name::Spare);
+        assert_eq!(Name::parse("00000000000000000017.new"), Name::Unfinished);
+        assert_eq!(Name::parse("LOCK"), Name::Lock);
+        for other in ["17.wal", "0000000000000000001x.wal", "+0000000000000000017.wal", "notes.txt", ""] {
+            assert_eq!(Name::parse(other), Name::Other, "{other}");
+        }
+    }
+}

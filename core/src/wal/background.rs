@@ -1,0 +1,100 @@
+//! The optional background thread: flushes while the ring fills, prepares the next segment, syncs on an interval.
+//!
+//! Nothing needs it: whoever is not served by it in time does the work itself.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::writer::Writer;
+use crate::primitive::{Arc, AtomicBool, Condvar, Mutex, Ordering, thread};
+
+/// Tells the thread that there is something to do.
+#[derive(Default)]
+pub(super) struct Signal {
+    raised: AtomicBool,
+    stop: AtomicBool,
+    lock: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Signal {
+    /// Raises the signal; costs one load while it is up already.
+    pub(super) fn raise(&self) {
+        // AcqRel: pairs with the swap in `wait`; what was done before the signal was raised is seen by whom it wakes.
+        if !self.raised.load(Ordering::Relaxed) && !self.raised.swap(true, Ordering::AcqRel) {
+            let _lock = self.lock.lock();
+            self.changed.notify_one();
+        }
+    }
+
+    fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        let _lock = self.lock.lock();
+        self.changed.notify_one();
+    }
+
+    /// Waits until the signal is raised, and lowers it, or until `until`. `false`: stop.
+    fn wait(&self, until: Option<Instant>) -> bool {
+        let mut lock = self.lock.lock();
+        loop {
+            if self.stop.load(Ordering::Acquire) {
+                return false;
+            }
+            if self.raised.swap(false, Ordering::AcqRel) {
+                return true;
+            }
+            match until {
+                None => self.changed.wait(&mut lock),
+                Some(until) => {
+                    if self.changed.wait_until(&mut lock, until).timed_out() {
+                        return !self.stop.load(Ordering::Acquire);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The running thread.
+pub(super) struct Background {
+    writer: Arc<Writer>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Background {
+    pub(super) fn start(writer: &Arc<Writer>, interval: Option<Duration>) -> io::Result<Background> {
+        let shared = Arc::clone(writer);
+        let thread = thread::Builder::new().name("libwal".to_owned()).spawn(move || run(&shared, interval))?;
+        Ok(Background { writer: Arc::clone(writer), thread: Some(thread) })
+    }
+
+    /// Stops the thread and waits for it.
+    pub(super) fn stop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            self.writer.signal.stop();
+            // A panic there would be a bug of ours; the log itself is intact, and close goes on without the thread.
+            let _ = thread.join();
+        }
+    }
+
+    /// Forgets the thread: after a fork the child does not have it.
+    pub(super) fn forget(&mut self) {
+        std::mem::forget(self.thread.take());
+    }
+}
+
+fn run(writer: &Writer, interval: Option<Duration>) {
+    // The segment behind the first one is worth preparing before anything is appended.
+    let _ = writer.look_after_segments();
+    let mut due = interval.map(|interval| Instant::now() + interval);
+    while writer.signal.wait(due) {
+        // Failures: a write's or a sync's is latched and met by the next call. A full disk is met by the append that needs
+        // the space, and tried again at the next signal.
+        let _ = writer.flush.flush_if_free();
+        let _ = writer.look_after_segments();
+        if due.is_some_and(|due| due <= Instant::now()) {
+            let _ = writer.sync();
+            due = interval.map(|interval| Instant::now() + interval);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The log as its writers see it: how an append, a sync and a close pass through the stages.
+
+use super::background::Signal;
+use crate::error::{Error, Result};
+use crate::format::{Durability, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
+use crate::flush::Flush;
+use crate::options::{Options, Retention};
+use crate::poison::Poison;
+use crate::primitive::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::reader::{Input, Source, head_lsn, seek};
+use crate::recovery;
+use crate::reserve::{Claim, Refused, Reserve};
+use crate::segment::Segments;
+use crate::storage::Storage;
+use crate::sync::Sync;
+use crate::watermark::Watermarks;
+
+/// A log that is open for writing.
+pub(super) struct Writer {
+    pub(super) reserve: Arc<Reserve>,
+    pub(super) flush: Arc<Flush>,
+    pub(super) segments: Arc<Segments>,
+    pub(super) sync: Sync,
+    pub(super) signal: Signal,
+    options: Options,
+    /// The durable position that the last commit marker named. Relaxed: written by sync leaders only, one at a time.
+    marked: AtomicU64,
+    closed: AtomicBool,
+}
+
+impl Writer {
+    /// Recovers or creates the log, and sets up the stages where it ends.
+    pub(super) fn open(options: Options, storage: &Arc<dyn Storage>) -> Result<Writer> {
+        let opened = recovery::open(&options, storage)?;
+        let position = opened.position;
+        let capacity = options.buffer_size.min(1 << opened.control.shift);
+        let watermarks = Arc::new(Watermarks::at(position));
+        let poison = Arc::new(Poison::default());
+        let segments = Arc::new(Segments::new(
+            Arc::clone(storage),
+            opened.control,
+            opened.lock,
+            opened.spares,
+            options.recycle,
+            Arc::clone(&watermarks),
+            Arc::clone(&poison),
+        ));
+        // A log that was recovered on a full disk may end in the room that is kept for its last marker.
+        let reserve = Arc::new(Reserve::new(position, segments.limit().max(position)));
+        poison.shuts(Arc::clone(&reserve));
+        let flush = Flush::new(capacity, position, opened.epoch, Arc::clone(&segments), watermarks, poison);
+        let flush = Arc::new(flush.ok_or_else(|| Error::invalid(format!("no memory for a buffer of {capacity} bytes")))?);
+        Ok(Writer {
+            reserve,
+            segments,
+            sync: Sync::new(Arc::clone(&flush)),
+            flush,
+            signal: Signal::default(),
+            options,
+            marked: AtomicU64::new(position),
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Appends one record; returns the claim's position and end.
+    #[inline]
+    pub(super) fn append(&self, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
+        self.check_len(data.len() as u64)?;
+        let size = record_size(data.len());
+        let mut claim = self.claim(size)?;
+        let (position, end) = (claim.position(), claim.end());
+        if size > self.flush.ring.capacity() {
+            self.flush.write_direct(claim, &[(kind, data)])?;
+            return Ok((position, end));
+        }
+        self.flush.wait_room(end)?;
+        self.flush.ring.write_record(&mut claim, position, self.flush.seal, kind, data);
+        self.flush.publish.publish(claim);
+        self.filled(position, end);
+        Ok((position, end))
+    }
+
+    /// Appends one record if that needs no waiting.
+    pub(super) fn try_append(&self, data: &[u8]) -> Result<u64> {
+        self.check_len(data.len() as u64)?;
+        let size = record_size(data.len());
+        if size > self.flush.ring.capacity() {
+            return Err(Error::TooLarge { len: data.len() as u64, max: self.flush.ring.capacity() - 8 });
+        }
+        let mut claim = match self.reserve.try_claim(size, self.flush.room_end()) {
+            Ok(claim) => claim,
+            Err(Refused::Shut) => return Err(self.why_shut()),
+            Err(Refused::NeedSpace | Refused::Full) => {
+                self.signal.raise();
+                return Err(Error::Full);
+            }
+        };
+        let (position, end) = (claim.position(), claim.end());
+        self.flush.ring.write_record(&mut claim, position, self.flush.seal, Kind::Data, data);
+        self.flush.publish.publish(claim);
+        if crosses(position, end, self.flush.run_length()) {
+            self.signal.raise();
+        }
+        Ok(position)
+    }
+
+    /// Appends all of `records` in one claim: all or nothing across a crash. Returns their positions and the end.
+    pub(super) fn append_batch(&self, records: &[&[u8]]) -> Result<(Vec<u64>, u64)> {
+        let kind_of = |nth: usize| match nth + 1 == records.len() {
+            true if nth == 0 => Kind::Data,
+            true => Kind::BatchEnd,
+            false => Kind::Batch,
+        };
+        let mut size = 0;
+        for record in records {
+            self.check_len(record.len() as u64)?;
+            size += record_size(record.len());
+        }
+        if size > u64::from(u32::MAX) {
+            return Err(Error::TooLarge { len: size, max: u64::from(u32::MAX) });
+        }
+        let mut claim = self.claim(size)?;
+        let (position, end) = (claim.position(), claim.end());
+        let mut lsns = Vec::with_capacity(records.len());
+        let mut next = position;
+        for record in records {
+            lsns.push(next);
+            next += record_size(record.len());
+        }
+        if size > self.flush.ring.capacity() {
+            let records: Vec<_> = records.iter().enumerate().map(|(nth, record)| (kind_of(nth), *record)).collect();
+            self.flush.write_direct(claim, &records)?;
+            return Ok((lsns, end));
+        }
+        self.flush.wait_room(end)?;
+        for (nth, (record, &lsn)) in records.iter().zip(&lsns).enumerate() {
+            self.flush.ring.write_record(&mut claim, lsn, self.flush.seal, kind_of(nth), record);
+        }
+        self.flush.publish.publish_batch(claim, records.iter().map(|record| record_size(record.len())));
+        self.filled(position, end);
+        Ok((lsns, end))
+    }
+
+    #[inline]
+    fn check_len(&self, len: u64) -> Result<()> {
+        let max = self.options.max_record_size.min(MAX_PAYLOAD as u64);
+        if len > max { Err(Error::TooLarge { len, max }) } else { Ok(()) }
+    }
+
+    /// Claims `size` bytes; prepares disk space for them first where it is not there.
+    #[inline]
+    fn claim(&self, size: u64) -> Result<Claim> {
+        match self.reserve.claim(size) {
+            Ok(claim) => Ok(claim),
+            Err(refused) => self.claim_slow(size, refused),
+        }
+    }
+
+    #[cold]
+    fn claim_slow(&self, size: u64, mut refused: Refused) -> Result<Claim> {
+        loop {
+            if refused == Refused::Shut {
+                return Err(self.why_shut());
+            }
+            self.segments.prepare_to(self.reserve.reserved() + size)?;
+            self.reserve.raise(self.segments.limit());
+            match self.reserve.claim(size) {
+                Ok(claim) => return Ok(claim),
+                Err(again) => refused = again,
+            }
+        }
+    }
+
+    fn why_shut(&self) -> Error {
+        self.flush.poison.check().err().unwrap_or(Error::Closed)
+    }
+
+    /// After an append: whoever fills the next part of the ring sees to it that it is flushed, and that the next segment
+    /// is prepared.
+    #[inline]
+    fn filled(&self, position: u64, end: u64) {
+        if crosses(position, end, self.flush.run_length()) {
+            self.filled_slow();
+        }
+    }
+
+    #[cold]
+    fn filled_slow(&self) {
+        if self.options.background {
+            self.signal.raise();
+        } else {
+            // The record is appended, whatever comes of this. A failed write is latched, and a disk that is full now will
+            // refuse the append that needs the space.
+            let _ = self.flush.flush_if_free();
+            let _ = self.look_after_segments();
+        }
+    }
+
+    /// Prepares the next segment if the stream has reached the last one, and drops what retention does not keep.
+    pub(super) fn look_after_segments(&self) -> Result<()> {
+        let index = self.reserve.reserved() >> self.segments.shift;
+        let ahead = ((index + 2) << self.segments.shift) - MARKER_RECORD_SIZE;
+        let prepared = if self.segments.limit() < ahead { self.segments.prepare_to(ahead) } else { Ok(()) };
+        self.reserve.raise(self.segments.limit());
+        self.retain()?;
+        prepared
+    }
+
+    /// Drops the segments that retention does not keep: see [`Retention`].
+    fn retain(&self) -> Result<()> {
+        let flushed = self.flush.watermarks.flushed.load();
+        let shift = self.segments.shift;
+        let wanted = match self.options.retention {
+            Retention::None => return Ok(()),
+            Retention::Bytes(bytes) => flushed.saturating_sub(bytes) >> shift,
+            Retention::Segments(segments) => (flushed.saturating_sub(1) >> shift).saturating_sub(segments.max(1) - 1),
+        };
+        let mut index = wanted.min(self.flush.watermarks.durable.load() >> shift);
+        if self.options.retain_checkpoint {
+            let Some(checkpoint) = self.segments.checkpoint() else {
+                return Ok(());
+            };
+            index = index.min(checkpoint >> shift);
+        }
+        self.segments.truncate(index)
+    }
+
+    /// Makes everything that was appended before durable.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.commit(self.reserve.reserved())
+    }
+
+    pub(super) fn commit(&self, target: u64) -> Result<()> {
+        self.sync.commit(target, &|durable| self.leave_marker(durable))
+    }
+
+    /// Leaves a commit marker in the stream: evidence for recovery that everything below `durable` was acknowledged. It
+    /// never waits; a sync must not need space.
+    fn leave_marker(&self, durable: u64) {
+        if durable <= self.marked.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(mut claim) = self.reserve.try_claim(MARKER_RECORD_SIZE, self.flush.room_end()) {
+            let payload = self.durability(durable, false).to_bytes();
+            let position = claim.position();
+            self.flush.ring.write_record(&mut claim, position, self.flush.seal, Kind::Commit, &payload);
+            self.flush.publish.publish(claim);
+            self.marked.store(durable, Ordering::Relaxed);
+        }
+    }
+
+    fn durability(&self, durable: u64, clean_close: bool) -> Durability {
+        Durability { durable, checkpoint: self.segments.checkpoint(), epoch: self.flush.seal.epoch(), clean_close }
+    }
+
+    /// Appends a checkpoint record and makes it the one that the log is replayed from.
+    pub(super) fn checkpoint(&self, state: &[u8]) -> Result<u64> {
+        let (position, end) = self.append(Kind::Checkpoint, state)?;
+        self.commit(end)?;
+        self.segments.set_checkpoint(position);
+        // Markers that were written between the sync and this line name an older checkpoint; the control slot does not.
+        self.segments.update_control(|_| {})?;
+        self.retain()?;
+        Ok(position)
+    }
+
+    /// Frees the segments that lie wholly below the record at `lsn`. Returns the new head.
+    pub(super) fn truncate_before(&self, lsn: u64) -> Result<u64> {
+        if lsn > head_lsn(self)? {
+            seek(self, lsn)?;
+            let durable = self.flush.watermarks.durable.load();
+            self.segments.truncate(lsn.min(durable) >> self.segments.shift)?;
+        }
+        head_lsn(self)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Ends the stream, makes all of it durable, and leaves the evidence of a clean close: a last marker in the stream,
+    /// and its position in the control slot, outside the last segment.
+    pub(super) fn close(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Err(Error::Closed);
+        }
+        let closed = self.close_stream();
+        self.segments.unlock();
+        closed
+    }
+
+    fn close_stream(&self) -> Result<()> {
+        let end = self.reserve.shut();
+        self.flush.flush_to(end)?;
+        self.sync.commit(end, &|_| {})?;
+        // The room for it is kept free (`Segments::limit`), unless recovery on a full disk had to use it.
+        let room = (self.segments.end() << self.segments.shift) - end >= MARKER_RECORD_SIZE;
+        let clean_end = if room {
+            self.flush.write_last(end, &self.durability(end, true).to_record(self.segments.id, end, Kind::Commit))?;
+            end + MARKER_RECORD_SIZE
+        } else {
+            end
+        };
+        let epoch = self.flush.seal.epoch();
+        self.segments.update_control(|control| {
+            control.durable = end;
+            control.clean_end = Some(clean_end);
+            control.epoch = epoch;
+        })
+    }
+}
+
+/// Whether a record at `position .. end` contains or reaches a multiple of `length`.
+#[inline]
+fn crosses(position: u64, end: u64, length: u64) -> bool {
+    debug_assert!(length.is_power_of_two());
+    (position ^ end) & !(length - 1) != 0
+}
+
+impl Source for Writer {
+    fn input(&self) -> Input {
+        Input::new(Arc::clone(self.segments.storage()), self.segments.id, self.segments.shift)
+    }
+
+    fn head_index(&self) -> Result<u64> {
+        Ok(self.segments.head())
+    }
+
+    fn end(&self) -> Result<(u64, u32)> {
+        // A poisoned log can still be read as far as it was flushed.
+        if self.flush.poison.check().is_ok() {
+            self.flush.flush_to(self.reserve.reserved())?;
+        }
+        Ok((self.flush.watermarks.flushed.load(), self.flush.seal.epoch()))
+    }
+}
