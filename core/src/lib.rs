@@ -26,5 +26,6 @@ pub use lsn::Lsn;
 pub use options::{Options, Recovery, Retention};
 pub use reader::{Iter, Record, RecordRef};
 pub use recovery::Damage;
+pub use salvage::{FileDamage, Progress, Report, repair, repair_on, verify, verify_on};
 pub use stats::{Latency, Stats};
 pub use wal::Wal;

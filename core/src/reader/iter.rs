@@ -46,13 +46,16 @@ pub struct Iter {
     source: Arc<dyn Source>,
     cursor: Cursor,
     end: u64,
+    /// Where the next damaged range begins that a salvage passes over; `u64::MAX` if there is none.
+    next_hole: u64,
     failed: bool,
 }
 
 impl Iter {
     pub(crate) fn new(source: Arc<dyn Source>, cursor: Cursor) -> Result<Iter> {
         let (end, _) = source.end()?;
-        Ok(Iter { source, cursor, end, failed: false })
+        let next_hole = hole_from(&*source, cursor.position());
+        Ok(Iter { source, cursor, end, next_hole, failed: false })
     }
 
     /// The next record, or `None` at the end.
@@ -76,22 +79,30 @@ impl Iter {
         }
     }
 
+    fn pass_hole(&mut self) {
+        if let Some(hole) = self.source.holes().iter().find(|hole| hole.from == self.next_hole) {
+            self.cursor = Cursor::new(self.source.input(), hole.to, hole.epoch);
+            self.next_hole = hole_from(&*self.source, hole.to);
+        }
+    }
+
     /// Moves to the next record that is not the log's own.
     #[inline]
     fn advance(&mut self) -> Result<Option<Found>> {
         loop {
             let position = self.cursor.position();
+            if position == self.next_hole {
+                self.pass_hole();
+                continue;
+            }
             match self.cursor.step(self.end, Want::Payload)? {
                 Step::Record(found) if found.kind.is_user() => return Ok(Some(found)),
                 Step::Record(_) => {}
                 Step::End => return Ok(None),
                 Step::Gone => return Err(gone(&*self.source, position)),
                 Step::Invalid(why) => {
-                    let Some(hole) = self.source.holes().iter().find(|hole| hole.from == position) else {
-                        let path = self.cursor.input.path(position);
-                        return Err(Error::corrupt(position, path, why.to_string()));
-                    };
-                    self.cursor = Cursor::new(self.source.input(), hole.to, hole.epoch);
+                    let path = self.cursor.input.path(position);
+                    return Err(Error::corrupt(position, path, why.to_string()));
                 }
             }
         }
@@ -148,6 +159,11 @@ impl Iter {
     pub fn position(&self) -> Lsn {
         Lsn::new(self.cursor.position())
     }
+}
+
+/// Where the first hole at or behind `position` begins.
+fn hole_from(source: &dyn Source, position: u64) -> u64 {
+    source.holes().iter().map(|hole| hole.from).find(|&from| from >= position).unwrap_or(u64::MAX)
 }
 
 impl Iterator for Iter {

@@ -13,7 +13,7 @@ mod iter;
 mod seek;
 
 pub use iter::{Iter, Record, RecordRef};
-pub(crate) use seek::{Hole, Source, head_lsn, read_record, seek};
+pub(crate) use seek::{Hole,  Source, head_lsn, read_record, seek};
 
 /// How much is read at once, in bytes. Larger records are read whole only where somebody wants their payload.
 const CHUNK: usize = 256 << 10;
@@ -123,8 +123,10 @@ pub(crate) struct Found {
     pub(crate) lsn: u64,
     pub(crate) kind: Kind,
     pub(crate) size: u64,
-    at: usize,
-    len: usize,
+    /// The length of the payload.
+    pub(crate) len: usize,
+    /// Where in the buffer it is; `None` for a long one that was only checked.
+    at: Option<usize>,
 }
 
 /// What [`Cursor::step`] gives of a payload.
@@ -208,12 +210,12 @@ impl Cursor {
         let at = self.from + HEADER_WORD;
         self.position += size;
         self.from += whole;
-        Ok(Step::Record(Found { lsn, kind, size, at, len }))
+        Ok(Step::Record(Found { lsn, kind, size, len, at: Some(at) }))
     }
 
     /// The payload of the record that the last step found; empty for a long one that was only to be checked.
     pub(crate) fn payload(&self, found: &Found) -> &[u8] {
-        &self.buffer[found.at..found.at + found.len]
+        found.at.map_or(&[], |at| &self.buffer[at..at + found.len])
     }
 
     /// The seal that an epoch record puts in force. Epochs only rise: an epoch record of an earlier recovery, left over
@@ -245,7 +247,7 @@ impl Cursor {
         }
         self.position += word.size();
         self.forget();
-        Ok(Step::Record(Found { lsn, kind: word.kind(), size: word.size(), at: 0, len: 0 }))
+        Ok(Step::Record(Found { lsn, kind: word.kind(), size: word.size(), len: word.len(), at: None }))
     }
 
     /// Makes at least `wanted` bytes from the position on available, none beyond `end`. `false` if the segment is gone.

@@ -16,14 +16,18 @@ pub(crate) trait Source: Send + Sync {
     /// record boundary outside any batch.
     fn end(&self) -> Result<(u64, u32)>;
 
-    /// Damaged ranges to pass over, ascending: for each where it begins, where reading goes on, and in which epoch.
-    /// Empty but for a salvage.
+    /// Damaged ranges to pass over, ascending. Empty but for a salvage.
     fn holes(&self) -> &[Hole] {
         &[]
     }
+
+    /// For a salvage, where the log begins and in which epoch: its entry sectors may be damaged.
+    fn salvaged_head(&self) -> Option<(u64, u32)> {
+        None
+    }
 }
 
-/// A range of the stream that cannot be read.
+/// A range of the stream that cannot be read, and the epoch behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hole {
     pub(crate) from: u64,
@@ -33,6 +37,9 @@ pub(crate) struct Hole {
 
 /// The position of the first record that can be read.
 pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
+    if let Some((head, _)) = source.salvaged_head() {
+        return Ok(head);
+    }
     loop {
         let index = source.head_index()?;
         let mut input = source.input();
@@ -76,6 +83,12 @@ pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
     if lsn == end {
         return Ok(Cursor::new(source.input(), lsn, epoch_at_end));
     }
+    if let Some((head, epoch)) = source.salvaged_head() {
+        return match lsn < head {
+            true => Err(Error::Truncated { head: Lsn::new(head) }),
+            false => walk_to(source, head, epoch, lsn, end),
+        };
+    }
     let inside = || Error::invalid(format!("LSN {lsn} is not the beginning of a record"));
     let mut input = source.input();
     if lsn >> input.shift < source.head_index()? {
@@ -108,14 +121,17 @@ fn walk_to(source: &dyn Source, first: u64, epoch: u32, lsn: u64, end: u64) -> R
     let mut cursor = Cursor::new(source.input(), first, epoch);
     while cursor.position() < lsn {
         let position = cursor.position();
+        if let Some(hole) = source.holes().iter().find(|hole| hole.from == position) {
+            cursor = Cursor::new(source.input(), hole.to, hole.epoch);
+            continue;
+        }
         match cursor.step(end, Want::Check)? {
             Step::Record(_) => {}
             Step::Gone => return Err(gone(source, position)),
             Step::End => break,
-            Step::Invalid(why) => match source.holes().iter().find(|hole| hole.from == position) {
-                Some(hole) => cursor = Cursor::new(source.input(), hole.to, hole.epoch),
-                None => return Err(Error::corrupt(position, source.input().path(position), why.to_string())),
-            },
+            Step::Invalid(why) => {
+                return Err(Error::corrupt(position, source.input().path(position), why.to_string()));
+            }
         }
     }
     if cursor.position() != lsn {

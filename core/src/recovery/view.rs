@@ -29,6 +29,7 @@ pub(crate) struct View {
 /// What a salvage found: it looks once, and reads what is there.
 pub(crate) struct Salvaged {
     pub(crate) holes: Vec<Hole>,
+    pub(crate) head: (u64, u32),
     pub(crate) damage: Vec<Damage>,
 }
 
@@ -182,6 +183,10 @@ impl Source for View {
             self.extend(&mut reached)?;
         }
         Ok((reached.end, reached.epoch))
+    }
+
+    fn salvaged_head(&self) -> Option<(u64, u32)> {
+        self.salvaged.as_ref().map(|salvaged| salvaged.head)
     }
 
     fn holes(&self) -> &[Hole] {

@@ -1,0 +1,143 @@
+//! The files of a log, taken as they are: what is wrong with one is noted, not an error.
+
+use std::io::ErrorKind;
+use std::path::PathBuf;
+
+use super::FileDamage;
+use crate::error::{Error, Result};
+use crate::format::{Control, Entry, HEADER_SIZE};
+use crate::segment::{LOCK_NAME, Name, Segment, read_control, segment_name};
+use crate::storage::{Mode, Storage};
+
+/// What the directory holds.
+pub(super) struct Files {
+    /// The control slots, or what they would say.
+    pub(super) control: Control,
+    /// Whether the lock file has to be written anew.
+    pub(super) lock_damaged: bool,
+    /// The segments `control.head .. control.end`.
+    pub(super) segments: Vec<State>,
+    pub(super) damage: Vec<FileDamage>,
+}
+
+/// One segment file.
+pub(super) struct State {
+    pub(super) index: u64,
+    pub(super) entry: Option<Entry>,
+    /// Whether the file itself has to be built anew.
+    pub(super) damaged: bool,
+    /// Whether its bytes are this log's. A missing or foreign file has none.
+    pub(super) own: bool,
+}
+
+/// Takes stock.
+pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
+    let dir = storage.path();
+    let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
+    let mut indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
+    indexes.sort_unstable();
+    let mut damage = Vec::new();
+    let mut control = None;
+    if names.iter().any(|name| name == LOCK_NAME) {
+        match lock(storage) {
+            Ok(found) => control = found,
+            Err(Error::Corrupt { path, reason, .. }) => damage.push(FileDamage { path, reason }),
+            Err(error) => return Err(error),
+        }
+    }
+    let lock_damaged = !damage.is_empty();
+    let control = match control {
+        Some(control) => control,
+        None => guessed(storage, &indexes)?,
+    };
+    let mut segments = Vec::new();
+    for index in control.head..control.end {
+        let (state, reason) = state(storage, &control, index)?;
+        segments.push(state);
+        damage.extend(reason.map(|reason| FileDamage { path: dir.join(segment_name(index)), reason }));
+    }
+    Ok(Files { control, lock_damaged, segments, damage })
+}
+
+fn segment_index(name: &str) -> Option<u64> {
+    match Name::parse(name) {
+        Name::Segment(index) => Some(index),
+        _ => None,
+    }
+}
+
+fn lock(storage: &dyn Storage) -> Result<Option<Control>> {
+    let path = storage.path().join(LOCK_NAME);
+    let file = storage.open(LOCK_NAME, Mode::Read).map_err(|error| Error::io("open", &path, error))?;
+    read_control(&*file, &path)
+}
+
+/// What the control slots would say, from the first segment with a valid identity.
+fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
+    for &index in indexes {
+        let header = match Segment::open(storage, index, Mode::Read).and_then(|segment| segment.header(0)) {
+            Ok(header) => header,
+            Err(Error::Corrupt { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        let (first, last) = (indexes[0], indexes[indexes.len() - 1]);
+        let base = first << header.identity.shift;
+        return Ok(Control {
+            sequence: 0,
+            id: header.identity.id,
+            shift: header.identity.shift,
+            first_lsn: base,
+            head: first,
+            end: last + 1,
+            durable: base,
+            checkpoint: None,
+            clean_end: None,
+            epoch: 0,
+        });
+    }
+    Err(Error::invalid(format!("{} holds no log", storage.path().display())))
+}
+
+fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State, Option<String>)> {
+    let bad = |own, reason: String| Ok((State { index, entry: None, damaged: true, own }, Some(reason)));
+    let segment = match Segment::open(storage, index, Mode::Read) {
+        Ok(segment) => segment,
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            return bad(false, "the segment is missing".to_owned());
+        }
+        Err(error) => return Err(error),
+    };
+    let header = match segment.header(index << control.shift) {
+        Ok(header) => header,
+        Err(Error::Corrupt { reason, .. }) => return bad(true, reason),
+        Err(error) => return Err(error),
+    };
+    let identity = header.identity;
+    if (identity.id, identity.index, identity.shift) != (control.id, index, control.shift) {
+        return bad(false, "the file is another segment, or another log's".to_owned());
+    }
+    let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
+    let expected = HEADER_SIZE + (1 << control.shift);
+    let entry = header.entry.ok().flatten();
+    if len != expected {
+        let reason = format!("the file is {len} bytes long instead of {expected}");
+        return Ok((State { index, entry, damaged: true, own: true }, Some(reason)));
+    }
+    Ok((State { index, entry, damaged: false, own: true }, None))
+}
+
+impl Files {
+    /// The path of the segment that holds `position`.
+    pub(super) fn path(&self, storage: &dyn Storage, position: u64) -> PathBuf {
+        storage.path().join(segment_name(position >> self.control.shift))
+    }
+
+    /// The epochs that are known to have been in force, ascending.
+    pub(super) fn epochs(&self) -> Vec<u32> {
+        let entries = self.segments.iter().filter_map(|state| state.entry).map(|entry| entry.epoch);
+        let mut epochs: Vec<u32> = entries.chain([self.control.epoch]).collect();
+        epochs.sort_unstable();
+        epochs.dedup();
+        epochs
+    }
+}

@@ -1,0 +1,237 @@
+//! Making a damaged log whole again: what cannot be read becomes padding.
+//!
+//! The order: copies of everything that is about to change, durably, outside the log; then each damaged file is built anew
+//! beside the old one and takes its place; then the control slot; then the padding; then the entry sectors, from a walk
+//! over the mended stream. An interruption leaves a log that can be mended again.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+use super::files::State;
+use super::scan::{Scan, filling};
+use super::Report;
+use crate::error::{Error, Result};
+use crate::format::{CONTROL_SIZE, Entry, HEADER_SIZE, Identity, SECTOR};
+use crate::reader::{Cursor, Input, Step, Want};
+use crate::segment::{LOCK_NAME, Segment, segment_name, store_control};
+use crate::storage::{Mode, Storage, StorageFile};
+
+const PIECE: usize = 1 << 20;
+
+/// As [`super::repair_on`].
+pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Report> {
+    // Judged once before anything is made, so that a directory that holds no log stays as it is.
+    Scan::settled(storage, 1, &|_| {})?;
+    let lock = take_lock(&**storage)?;
+    let scan = Scan::settled(storage, 1, &|_| {})?;
+    let report = scan.report(storage);
+    if report.is_sound() {
+        return Ok(report);
+    }
+    keep_copies(storage, keep, &scan)?;
+    for state in scan.files.segments.iter().filter(|state| state.damaged) {
+        rebuild(&**storage, &scan, state)?;
+    }
+    let mut control = scan.files.control;
+    control.clean_end = None;
+    control.end = control.end.max(scan.end.div_ceil(1 << control.shift));
+    control.durable = scan.end.min(control.durable.max(scan.bad.last().map_or(0, |bad| bad.hole.to)));
+    control.checkpoint = scan.checkpoint;
+    control.epoch = control.epoch.max(scan.epoch);
+    // Above what either slot may hold, also a damaged one.
+    control.sequence += 2;
+    for _ in 0..2 {
+        store_control(&*lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
+        control.sequence += 1;
+    }
+    fill_holes(&**storage, &scan)?;
+    write_entries(storage, &scan)?;
+    Ok(report)
+}
+
+fn take_lock(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
+    let path = storage.path().join(LOCK_NAME);
+    let lock = match storage.open(LOCK_NAME, Mode::Write) {
+        Err(error) if error.kind() == ErrorKind::NotFound => storage.open(LOCK_NAME, Mode::CreateNew),
+        result => result,
+    };
+    let lock = lock.map_err(|error| Error::io("open", &path, error))?;
+    match lock.try_lock() {
+        Ok(true) => {}
+        Ok(false) => return Err(Error::Locked { path: storage.path() }),
+        Err(error) => return Err(Error::io("lock", path, error)),
+    }
+    lock.allocate(CONTROL_SIZE).map_err(|error| match error.kind() {
+        ErrorKind::StorageFull => Error::NoSpace { path: storage.path() },
+        _ => Error::io("write", path, error),
+    })?;
+    Ok(lock)
+}
+
+/// Copies every damaged file, every damaged header page and the bytes of every hole to `keep`, and makes the copies durable.
+fn keep_copies(storage: &Arc<dyn Storage>, keep: &dyn Storage, scan: &Scan) -> Result<()> {
+    let dir = keep.path();
+    keep.create_dir().map_err(|error| Error::io("create", &dir, error))?;
+    let names = keep.list().map_err(|error| Error::io("list", &dir, error))?;
+    if !names.is_empty() {
+        return Err(Error::invalid(format!("{} is not empty", dir.display())));
+    }
+    let damaged = scan.files.segments.iter().filter(|state| state.damaged).map(|state| segment_name(state.index));
+    for name in damaged.chain(scan.files.lock_damaged.then(|| LOCK_NAME.to_owned())) {
+        match storage.open(&name, Mode::Read) {
+            Ok(file) => copy(keep, &name, |position, buffer| {
+                file.read_at(buffer, position).map_err(|error| Error::io("read", storage.path().join(&name), error))
+            })?,
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("open", storage.path().join(&name), error)),
+        }
+    }
+    for &index in &scan.without_entry {
+        let segment = Segment::open(&**storage, index, Mode::Read)?;
+        copy(keep, &format!("{}.header", segment_name(index)), |offset, buffer| {
+            let wanted = (HEADER_SIZE as usize).saturating_sub(offset as usize);
+            let read = segment.file.read_at(&mut buffer[..wanted], offset);
+            read.map_err(|error| Error::io("read", &segment.path, error))
+        })?;
+    }
+    for bad in &scan.bad {
+        let (from, to) = (bad.hole.from, bad.hole.to);
+        let mut input = Input::new(Arc::clone(storage), scan.files.control.id, scan.files.control.shift).lenient();
+        copy(keep, &format!("lsn-{from}-{to}.bin"), |offset, buffer| {
+            let wanted = usize::try_from(to - from - offset).unwrap_or(PIECE).min(buffer.len());
+            if wanted == 0 { Ok(0) } else { Ok(input.read(from + offset, &mut buffer[..wanted])?.unwrap_or(0)) }
+        })?;
+    }
+    keep.sync_dir().map_err(|error| Error::io("sync", dir, error))
+}
+
+/// Makes a file in `keep` of what `read` gives for each offset, until it gives nothing.
+fn copy(keep: &dyn Storage, name: &str, mut read: impl FnMut(u64, &mut [u8]) -> Result<usize>) -> Result<()> {
+    let path = keep.path().join(name);
+    let failed = |error| Error::io("write", &path, error);
+    let file = keep.open(name, Mode::CreateNew).map_err(failed)?;
+    let mut buffer = vec![0; PIECE];
+    let mut offset = 0;
+    loop {
+        let got = read(offset, &mut buffer)?;
+        if got == 0 {
+            return file.sync().map_err(failed);
+        }
+        file.write_all_at(&mut [IoSlice::new(&buffer[..got])], offset).map_err(failed)?;
+        offset += got as u64;
+    }
+}
+
+/// Builds a segment file anew from what is readable in it.
+fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
+    let control = &scan.files.control;
+    let name = segment_name(state.index);
+    let path = storage.path().join(&name);
+    let failed = |error: std::io::Error| match error.kind() {
+        ErrorKind::StorageFull => Error::NoSpace { path: storage.path() },
+        _ => Error::io("rebuild", &path, error),
+    };
+    let new = name.replace(".wal", ".new");
+    match storage.remove(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let file = storage.open(&new, Mode::CreateNew).map_err(failed)?;
+    let len = HEADER_SIZE + (1 << control.shift);
+    file.allocate(len).map_err(failed)?;
+    let old = if state.own { Some(storage.open(&name, Mode::Read).map_err(failed)?) } else { None };
+    let mut buffer = vec![0; PIECE];
+    let mut offset = 0;
+    // Zeros are written where there is nothing to copy, so that all of the file holds data.
+    while offset < len {
+        let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
+        buffer.fill(0);
+        if let Some(old) = &old {
+            old.read_at(&mut buffer[..piece], offset).map_err(failed)?;
+        }
+        file.write_all_at(&mut [IoSlice::new(&buffer[..piece])], offset).map_err(failed)?;
+        offset += piece as u64;
+    }
+    let identity = Identity { id: control.id, index: state.index, shift: control.shift };
+    let entry = state.entry.map_or([0; SECTOR], |entry| entry.to_bytes(control.id, state.index));
+    let page = [&identity.to_bytes()[..], &entry[..], &[0; HEADER_SIZE as usize - 2 * SECTOR]].concat();
+    file.write_all_at(&mut [IoSlice::new(&page)], 0).map_err(failed)?;
+    file.sync().map_err(failed)?;
+    // The old file steps aside under a name that no log uses, so that neither is missing at any instant.
+    let aside = format!("{name}.damaged");
+    let stepped = storage.rename(&name, &aside);
+    if let Err(error) = &stepped {
+        if error.kind() != ErrorKind::NotFound {
+            return stepped.map_err(failed);
+        }
+    }
+    storage.rename(&new, &name).and_then(|()| storage.sync_dir()).map_err(failed)?;
+    if stepped.is_ok() {
+        storage.remove(&aside).and_then(|()| storage.sync_dir()).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Writes padding over the holes, and syncs the segments that got some.
+fn fill_holes(storage: &dyn Storage, scan: &Scan) -> Result<()> {
+    let control = &scan.files.control;
+    for (position, bytes) in scan.bad.iter().flat_map(|bad| filling(control.id, bad)) {
+        let mut written = 0;
+        // An epoch record may reach into the next segment.
+        while written < bytes.len() {
+            let at = position + written as u64;
+            let within = at & ((1 << control.shift) - 1);
+            let left = ((1u64 << control.shift) - within).min((bytes.len() - written) as u64) as usize;
+            let segment = Segment::open(storage, at >> control.shift, Mode::Write)?;
+            let piece = &bytes[written..written + left];
+            let done = segment.file.write_all_at(&mut [IoSlice::new(piece)], HEADER_SIZE + within);
+            done.map_err(|error| Error::io("write", &segment.path, error))?;
+            segment.sync()?;
+            written += left;
+        }
+    }
+    Ok(())
+}
+
+/// Writes the entry sector of every segment that the mended stream enters and whose own is not right.
+fn write_entries(storage: &Arc<dyn Storage>, scan: &Scan) -> Result<()> {
+    let control = &scan.files.control;
+    let (head, epoch) = scan.head();
+    let mut cursor = Cursor::new(Input::new(Arc::clone(storage), control.id, control.shift), head, epoch);
+    let mut index = control.head;
+    loop {
+        let (from, epoch) = (cursor.position(), cursor.epoch());
+        let more = match cursor.step(scan.end, Want::Check)? {
+            Step::Record(_) => true,
+            Step::End => false,
+            Step::Gone => return Err(Error::corrupt(from, cursor.input.path(from), "the segment is missing")),
+            Step::Invalid(why) => return Err(Error::corrupt(from, cursor.input.path(from), why.to_string())),
+        };
+        let to = cursor.position();
+        // The segments whose first record is now known: the one at whose base the record began, and those it reached.
+        while index << control.shift <= from || (index << control.shift) < to {
+            let base = index << control.shift;
+            let starts_here = from >= base;
+            if starts_here && from == scan.end && from == base {
+                break;
+            }
+            let (first_record, epoch) = if starts_here { (from, epoch) } else { (to, cursor.epoch()) };
+            let right = scan.files.segments.get((index - control.head) as usize).and_then(|state| state.entry);
+            if right.is_none_or(|entry| (entry.first_record, entry.epoch) != (first_record, epoch)) {
+                write_entry(&**storage, scan, index, Entry { first_record, durable: head, checkpoint: None, epoch })?;
+            }
+            index += 1;
+        }
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+fn write_entry(storage: &dyn Storage, scan: &Scan, index: u64, entry: Entry) -> Result<()> {
+    let segment = Segment::open(storage, index, Mode::Write)?;
+    let bytes = entry.to_bytes(scan.files.control.id, index);
+    let written = segment.file.write_all_at(&mut [IoSlice::new(&bytes)], SECTOR as u64);
+    written.map_err(|error| Error::io("write", &segment.path, error))?;
+    segment.sync()
+}

@@ -1,0 +1,412 @@
+//! Walking over a whole log, segment by segment, and around what is bad.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+
+use super::files::{Files, files};
+use super::{FileDamage, Progress, Report};
+use crate::error::Result;
+use crate::format::{Durability, HEADER_WORD, Kind, LogId, MARKER_RECORD_SIZE, Seal, Word};
+use crate::lsn::Lsn;
+use crate::primitive::Mutex;
+use crate::reader::{Cursor, Hole, Input, Step, Want};
+use crate::recovery::Damage;
+use crate::storage::Storage;
+
+/// How often a log that changes while it is scanned is scanned again.
+const TRIES: u32 = 5;
+/// How many header words in a row must be plausible before a checksum is computed in the search for the next record.
+const PLAUSIBLE: u32 = 3;
+
+/// A part of the stream between two known record boundaries.
+struct Range {
+    from: u64,
+    /// `None`: it is not known in which epoch, or whether a record begins at `from`.
+    epoch: Option<u32>,
+    to: u64,
+    /// Whether a record is known to begin at `to`, and in which epoch.
+    next: Option<u32>,
+}
+
+/// A hole, and what was known in front of it.
+#[derive(Clone, Debug)]
+pub(super) struct Bad {
+    pub(super) hole: Hole,
+    pub(super) epoch_before: u32,
+    reason: String,
+}
+
+#[derive(Default)]
+struct RangeScan {
+    holes: Vec<Bad>,
+    records: u64,
+    payload_bytes: u64,
+    claim: u64,
+    checkpoint: Option<u64>,
+    end: u64,
+    epoch: u32,
+    /// Whether something follows `end` that is neither a record nor zeros.
+    followed: bool,
+}
+
+/// What was found in a log.
+pub(super) struct Scan {
+    pub(super) files: Files,
+    pub(super) bad: Vec<Bad>,
+    pub(super) end: u64,
+    pub(super) epoch: u32,
+    pub(super) checkpoint: Option<u64>,
+    head: u64,
+    records: u64,
+    payload_bytes: u64,
+    torn: bool,
+    /// The segments that the stream has entered and whose entry sector does not say so.
+    pub(super) without_entry: Vec<u64>,
+}
+
+impl Scan {
+    /// Scans; and again where a log that is being written changed under the scan.
+    pub(super) fn settled(storage: &Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Scan> {
+        let mut tries = 1;
+        loop {
+            let scan = Scan::once(storage, threads, progress)?;
+            if tries == TRIES || (scan.bad.is_empty() && scan.files.damage.is_empty()) || !scan.changed(storage)? {
+                return Ok(scan);
+            }
+            tries += 1;
+        }
+    }
+
+    /// Whether the head has moved, or a hole has been filled, since the scan.
+    fn changed(&self, storage: &Arc<dyn Storage>) -> Result<bool> {
+        if files(&**storage)?.control.head != self.files.control.head {
+            return Ok(true);
+        }
+        for bad in &self.bad {
+            let input = input(storage, &self.files);
+            let mut cursor = Cursor::new(input, bad.hole.from, bad.epoch_before);
+            // A dropped batch begins with a good record, so look at what follows as well.
+            let mut batch = true;
+            while batch && cursor.position() < bad.hole.to {
+                match cursor.step(self.end.max(bad.hole.to), Want::Check)? {
+                    Step::Record(found) => batch = found.kind == Kind::Batch,
+                    _ => break,
+                }
+            }
+            if !batch {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn once(storage: &Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Scan> {
+        let files = files(&**storage)?;
+        let ranges = ranges(&files);
+        let epochs = files.epochs();
+        let total = ranges.iter().map(|range| range.to - range.from).sum();
+        let (next, done) = (AtomicUsize::new(0), AtomicU64::new(0));
+        let results: Mutex<Vec<(usize, Result<RangeScan>)>> = Mutex::default();
+        thread::scope(|scope| {
+            for _ in 0..threads.min(ranges.len().max(1)) {
+                scope.spawn(|| {
+                    loop {
+                        let nth = next.fetch_add(1, Ordering::Relaxed);
+                        let Some(range) = ranges.get(nth) else { return };
+                        let scan = scan_range(input(storage, &files), range, &epochs);
+                        results.lock().push((nth, scan));
+                        let done = done.fetch_add(range.to - range.from, Ordering::Relaxed) + range.to - range.from;
+                        progress(Progress { done, total });
+                    }
+                });
+            }
+        });
+        let mut results = results.into_inner();
+        results.sort_by_key(|&(nth, _)| nth);
+        let mut scans = Vec::with_capacity(results.len());
+        for (_, scan) in results {
+            scans.push(scan?);
+        }
+        let head = ranges.first().map_or(files.control.first_lsn, |range| range.from);
+        Ok(Scan::conclude(files, head, scans))
+    }
+
+    /// Puts the ranges together: tells damage from the end of the log.
+    fn conclude(files: Files, head: u64, scans: Vec<RangeScan>) -> Scan {
+        let control = &files.control;
+        let prepared = control.end << control.shift;
+        let entries = files.segments.iter().filter_map(|state| state.entry);
+        let claims = scans.iter().map(|scan| scan.claim).chain(entries.map(|entry| entry.durable));
+        let claim = claims.fold(control.durable.max(control.clean_end.unwrap_or(0)), u64::max).min(prepared);
+        let last = scans.last();
+        let mut scan = Scan {
+            head,
+            bad: scans.iter().flat_map(|scan| scan.holes.clone()).collect(),
+            end: last.map_or(control.first_lsn, |scan| scan.end),
+            epoch: last.map_or(0, |scan| scan.epoch),
+            checkpoint: scans.iter().map(|scan| scan.checkpoint).fold(None, Option::max),
+            records: scans.iter().map(|scan| scan.records).sum(),
+            payload_bytes: scans.iter().map(|scan| scan.payload_bytes).sum(),
+            torn: last.is_some_and(|scan| scan.followed),
+            without_entry: Vec::new(),
+            files,
+        };
+        if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim) {
+            // Nothing from here on was acknowledged: recovery cuts here.
+            (scan.end, scan.epoch, scan.torn) = (scan.bad[nth].hole.from, scan.bad[nth].epoch_before, true);
+            scan.bad.truncate(nth);
+        } else if scan.end < claim {
+            let hole = Hole { from: scan.end, to: claim, epoch: scan.epoch };
+            let reason = "acknowledged records are missing at the end".to_owned();
+            scan.bad.push(Bad { hole, epoch_before: scan.epoch, reason });
+            (scan.end, scan.torn) = (claim, false);
+        }
+        scan.torn &= scan.files.control.clean_end.is_none();
+        scan.checkpoint = scan.checkpoint.filter(|&checkpoint| checkpoint < scan.end);
+        scan.without_entry = scan.missing_entries();
+        scan
+    }
+
+    fn missing_entries(&self) -> Vec<u64> {
+        let control = &self.files.control;
+        let missing = self.files.segments.iter().filter(|state| {
+            let base = state.index << control.shift;
+            state.entry.is_none() && !state.damaged && base < self.end && self.end > control.first_lsn
+        });
+        missing.map(|state| state.index).collect()
+    }
+
+    pub(super) fn holes(&self) -> Vec<Hole> {
+        self.bad.iter().map(|bad| bad.hole).collect()
+    }
+
+    /// Where the log begins, and in which epoch; behind a hole if it begins with one.
+    pub(super) fn head(&self) -> (u64, u32) {
+        let epoch = self.files.segments.first().and_then(|state| state.entry).map_or(0, |entry| entry.epoch);
+        (self.head, epoch)
+    }
+
+    pub(super) fn report(&self, storage: &Arc<dyn Storage>) -> Report {
+        let damage = self.bad.iter().map(|bad| Damage {
+            from: Lsn::new(bad.hole.from),
+            to: Lsn::new(bad.hole.to),
+            path: self.files.path(&**storage, bad.hole.from),
+            reason: bad.reason.clone(),
+        });
+        let entries = self.without_entry.iter().map(|&index| FileDamage {
+            path: self.files.path(&**storage, index << self.files.control.shift),
+            reason: "the entry sector is damaged".to_owned(),
+        });
+        Report {
+            head: Lsn::new(self.head),
+            tail: Lsn::new(self.end),
+            segments: self.files.control.end - self.files.control.head,
+            records: self.records,
+            payload_bytes: self.payload_bytes,
+            closed_cleanly: self.files.control.clean_end.is_some(),
+            checkpoint: self.checkpoint.map(Lsn::new),
+            torn_tail: self.torn.then_some(Lsn::new(self.end)),
+            files: self.files.damage.iter().cloned().chain(entries).collect(),
+            damage: damage.collect(),
+        }
+    }
+}
+
+fn input(storage: &Arc<dyn Storage>, files: &Files) -> Input {
+    Input::new(Arc::clone(storage), files.control.id, files.control.shift).lenient()
+}
+
+/// The parts of the stream between the record boundaries that the entry sectors name.
+fn ranges(files: &Files) -> Vec<Range> {
+    let control = &files.control;
+    let prepared = control.end << control.shift;
+    let mut starts: Vec<(u64, Option<u32>)> = Vec::new();
+    for state in &files.segments {
+        let Some(entry) = state.entry else {
+            if starts.is_empty() {
+                let base = (state.index << control.shift).max(control.first_lsn);
+                // A log begins in epoch zero; otherwise the head's entry sector is damaged, and the first record unknown.
+                starts.push((base, (base == control.first_lsn).then_some(0)));
+            }
+            continue;
+        };
+        // A record that spans segments makes several of them name the same boundary; a stale sector behind the end of the
+        // log may name an earlier one, or one beyond everything.
+        if starts.last().is_none_or(|&(last, _)| last < entry.first_record) && entry.first_record < prepared {
+            starts.push((entry.first_record, Some(entry.epoch)));
+        }
+    }
+    let ends = starts.iter().skip(1).map(|&(next, epoch)| (next, epoch)).chain([(prepared, None)]);
+    starts.iter().zip(ends).map(|(&(from, epoch), (to, next))| Range { from, epoch, to, next }).collect()
+}
+
+/// Walks over one range.
+fn scan_range(input: Input, range: &Range, epochs: &[u32]) -> Result<RangeScan> {
+    let mut scan = RangeScan { end: range.from, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
+    let mut cursor = Cursor::new(input, range.from, scan.epoch);
+    let mut batch: Option<u64> = None;
+    let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
+    loop {
+        let position = cursor.position();
+        let reason = match bad.take() {
+            Some(reason) => reason,
+            None => match cursor.step(range.to, Want::Check)? {
+                Step::Record(found) => {
+                    scan.note(&found, &cursor, &mut batch);
+                    continue;
+                }
+                Step::End => return Ok(scan),
+                Step::Invalid(why) => {
+                    scan.followed = why != crate::format::Invalid::Empty;
+                    why.to_string()
+                }
+                Step::Gone => unreachable!("a lenient input has every segment"),
+            },
+        };
+        let epoch_before = cursor.epoch();
+        let from = batch.unwrap_or(position);
+        let found = next_valid(&cursor.input, position + HEADER_WORD as u64, range.to, epoch_before, epochs)?;
+        let next = found.or(range.next.map(|epoch| (range.to, epoch)));
+        let Some((mut to, epoch)) = next else {
+            // The last range: whether this is the end or damage is decided by the claims.
+            return Ok(scan);
+        };
+        cursor = Cursor::new(cursor.input.again(), to, epoch);
+        if batch.take().is_some() {
+            to = skip_batch(&mut cursor, range.to)?;
+        }
+        scan.holes.push(Bad { hole: Hole { from, to, epoch: cursor.epoch() }, epoch_before, reason });
+        (scan.end, scan.epoch, scan.followed) = (to, cursor.epoch(), false);
+    }
+}
+
+/// Moves over the remaining members of a batch that lost one.
+fn skip_batch(cursor: &mut Cursor, end: u64) -> Result<u64> {
+    loop {
+        let (position, epoch) = (cursor.position(), cursor.epoch());
+        match cursor.step(end, Want::Check)? {
+            Step::Record(found) if found.kind == Kind::Batch => {}
+            Step::Record(found) if found.kind == Kind::BatchEnd => return Ok(cursor.position()),
+            _ => {
+                *cursor = Cursor::new(cursor.input.again(), position, epoch);
+                return Ok(position);
+            }
+        }
+    }
+}
+
+impl RangeScan {
+    fn note(&mut self, found: &crate::reader::Found, cursor: &Cursor, batch: &mut Option<u64>) {
+        match found.kind {
+            Kind::Commit | Kind::Epoch => {
+                if let Ok(marker) = Durability::parse(cursor.payload(found)) {
+                    self.claim = self.claim.max(marker.durable);
+                }
+            }
+            Kind::Checkpoint => self.checkpoint = Some(found.lsn),
+            _ => {}
+        }
+        if found.kind.is_user() {
+            self.records += 1;
+            self.payload_bytes += found.len as u64;
+        }
+        if found.kind == Kind::Batch {
+            batch.get_or_insert(found.lsn);
+        } else {
+            *batch = None;
+            self.end = cursor.position();
+            self.epoch = cursor.epoch();
+        }
+    }
+}
+
+/// The first valid record at or behind `from` that ends at or below `to`, and its epoch.
+///
+/// Random bytes often look like a header word, and its length may be large, so a checksum is computed only where several
+/// header words in a row make sense.
+fn next_valid(input: &Input, from: u64, to: u64, epoch: u32, epochs: &[u32]) -> Result<Option<(u64, u32)>> {
+    const WINDOW: usize = 1 << 20;
+    let mut reader = input.again();
+    let mut words = input.again();
+    let mut window = vec![0; WINDOW];
+    let mut at = from;
+    while at < to {
+        let wanted = WINDOW.min(usize::try_from(to - at).unwrap_or(WINDOW));
+        let mut kept = 0;
+        while kept < wanted {
+            kept += reader.read(at + kept as u64, &mut window[kept..wanted])?.unwrap_or(0);
+        }
+        // The last marker-length of the window is looked at again with the next one, unless it is the end.
+        let last = if at + kept as u64 == to { kept } else { kept - MARKER_RECORD_SIZE as usize };
+        for offset in (0..last).step_by(HEADER_WORD) {
+            let lsn = at + offset as u64;
+            if let Some((kind, marker)) = Durability::find(&window[offset..kept], input.id, lsn) {
+                // An epoch record begins in the epoch before the one that it puts in force.
+                let before = if kind == Kind::Epoch { marker.epoch.saturating_sub(1) } else { marker.epoch };
+                if before >= epoch || kind == Kind::Epoch {
+                    return Ok(Some((lsn, before.max(epoch))));
+                }
+                continue;
+            }
+            if plausible(&mut words, &window[offset..kept], lsn, to)? {
+                for &candidate in [epoch].iter().chain(epochs.iter().filter(|&&other| other > epoch)) {
+                    let mut cursor = Cursor::new(input.again(), lsn, candidate);
+                    if matches!(cursor.step(to, Want::Check)?, Step::Record(_)) {
+                        return Ok(Some((lsn, candidate)));
+                    }
+                }
+            }
+        }
+        at += last as u64;
+    }
+    Ok(None)
+}
+
+/// Whether a chain of header words from `lsn` on makes sense; the first one is at the beginning of `bytes`.
+fn plausible(words: &mut Input, bytes: &[u8], lsn: u64, to: u64) -> Result<bool> {
+    let mut position = lsn;
+    let mut word = [0; HEADER_WORD];
+    word.copy_from_slice(&bytes[..HEADER_WORD]);
+    for _ in 0..PLAUSIBLE {
+        let Ok(parsed) = Word::parse(&word) else {
+            // Zeros may follow the last record of the log.
+            return Ok(position != lsn && word == [0; HEADER_WORD]);
+        };
+        position += parsed.size();
+        if position >= to {
+            return Ok(position == to);
+        }
+        let within = (position - lsn) as usize;
+        match bytes.get(within..within + HEADER_WORD) {
+            Some(next) => word.copy_from_slice(next),
+            None => {
+                words.read(position, &mut word)?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The padding and the epoch record that take the place of a hole.
+pub(super) fn filling(id: LogId, bad: &Bad) -> Vec<(u64, Vec<u8>)> {
+    let Hole { from, to, epoch } = bad.hole;
+    let mut pieces = Vec::new();
+    // An epoch record was lost in the hole; it takes as much room as the new one.
+    let raises = epoch > bad.epoch_before && to - from >= MARKER_RECORD_SIZE;
+    let padded = if raises { to - MARKER_RECORD_SIZE } else { to };
+    let seal = Seal::new(id, bad.epoch_before);
+    let mut position = from;
+    while position < padded {
+        let most = crate::format::MAX_PAYLOAD as u64 / 8 * 8 - 8;
+        let len = (padded - position - HEADER_WORD as u64).min(most);
+        let word = Word::new(Kind::Padding, len as usize);
+        pieces.push((position, word.to_bytes(seal.begin(position, word)).to_vec()));
+        position += word.size();
+    }
+    if raises {
+        let marker = Durability { durable: padded, checkpoint: None, epoch, clean_close: false };
+        pieces.push((padded, marker.to_record(id, padded, Kind::Epoch).to_vec()));
+    }
+    pieces
+}

@@ -1,0 +1,250 @@
+//! Damage of every kind: reported by verify, read around by a salvage, mended by repair.
+
+use std::sync::Arc;
+
+use libwal::format::Kind;
+use libwal::storage::{SimStorage, Storage};
+use libwal::{Error, Lsn, Options, Recovery, Report, Wal};
+
+const SEGMENT: u64 = 4096;
+const HEADER: u64 = 4096;
+
+type Records = Vec<(Lsn, Vec<u8>)>;
+
+fn options() -> Options {
+    Options::new().segment_size(SEGMENT).buffer_size(4096).background(false)
+}
+
+fn open(storage: &SimStorage) -> libwal::Result<Wal> {
+    options().open_on(Arc::new(storage.clone()))
+}
+
+fn verify(storage: &SimStorage) -> Report {
+    libwal::verify_on(Arc::new(storage.clone()), 2, &|_| {}).unwrap()
+}
+
+fn read_all(log: &Wal) -> Records {
+    log.iter().unwrap().map(|record| record.map(|record| (record.lsn, record.data)).unwrap()).collect()
+}
+
+/// A cleanly closed log of several segments: records of mixed length, one longer than a segment, two epochs.
+fn log() -> (SimStorage, Records) {
+    let mut storage = SimStorage::new();
+    let mut records = Vec::new();
+    for round in 0..2u8 {
+        let log = open(&storage).unwrap();
+        for n in 0..60usize {
+            let data = vec![round ^ n as u8; if n == 30 { 9000 } else { n * 13 % 300 }];
+            records.push((log.append(&data).unwrap(), data));
+            if n % 10 == 9 {
+                log.sync().unwrap();
+            }
+        }
+        if round == 0 {
+            // Killed: the second round continues in another epoch.
+            log.sync().unwrap();
+            let killed = storage.kill();
+            drop(log);
+            storage = killed;
+        } else {
+            log.close().unwrap();
+        }
+    }
+    (storage, records)
+}
+
+fn file_of(lsn: u64) -> String {
+    format!("{:020}.wal", lsn / SEGMENT)
+}
+
+fn flip(storage: &SimStorage, lsn: u64) {
+    assert!(storage.flip_bit(&file_of(lsn), HEADER + lsn % SEGMENT, 3));
+}
+
+/// Repairs the log and checks that it holds `expected` then, opens strictly, verifies, and takes appends.
+fn repair_and_check(storage: &SimStorage, expected: &Records) {
+    let salvage = options().recovery(Recovery::Salvage).open_on(Arc::new(storage.clone())).unwrap();
+    assert_eq!(read_all(&salvage).len(), expected.len());
+    assert!(read_all(&salvage) == *expected);
+    let found = verify(storage);
+    assert_eq!(salvage.damage(), found.damage);
+    drop(salvage);
+
+    let keep = SimStorage::new();
+    let report = libwal::repair_on(Arc::new(storage.clone()), Arc::new(keep.clone())).unwrap();
+    assert_eq!(report, found);
+    assert_eq!(keep.names().is_empty(), report.is_sound());
+    let after = verify(storage);
+    assert!(after.is_sound(), "{after:?}");
+
+    let log = open(storage).unwrap();
+    assert!(read_all(&log) == *expected);
+    let lsn = log.append_and_sync(b"after the repair").unwrap();
+    assert!(lsn >= report.tail);
+    log.close().unwrap();
+    let log = open(storage).unwrap();
+    let mut expected = expected.clone();
+    expected.push((lsn, b"after the repair".to_vec()));
+    assert!(read_all(&log) == expected);
+}
+
+#[test]
+fn a_sound_log_is_left_alone() {
+    let (storage, records) = log();
+    let report = verify(&storage);
+    assert!(report.is_sound() && report.closed_cleanly && report.torn_tail.is_none(), "{report:?}");
+    assert_eq!(report.records, records.len() as u64);
+    assert_eq!(report.payload_bytes, records.iter().map(|(_, data)| data.len() as u64).sum::<u64>());
+    let before: Vec<_> = storage.names().iter().map(|name| storage.read_file(name)).collect();
+    let keep = SimStorage::new();
+    assert!(libwal::repair_on(Arc::new(storage.clone()), Arc::new(keep.clone())).unwrap().is_sound());
+    assert!(!keep.exists().unwrap());
+    let after: Vec<_> = storage.names().iter().map(|name| storage.read_file(name)).collect();
+    assert!(before == after);
+}
+
+#[test]
+fn a_flipped_bit_costs_its_record_only() {
+    let (_, records) = log();
+    for nth in 0..records.len() {
+        let (storage, records) = log();
+        let (lsn, data) = &records[nth];
+        flip(&storage, lsn.get() + 8 + data.len() as u64 / 2);
+        if data.is_empty() {
+            continue;
+        }
+        let report = verify(&storage);
+        assert_eq!(report.damage.len(), 1, "{nth}: {report:?}");
+        assert_eq!(report.damage[0].from, *lsn);
+        assert!(report.damage[0].path.ends_with(file_of(lsn.get())));
+        let mut expected = records.clone();
+        expected.remove(nth);
+        repair_and_check(&storage, &expected);
+    }
+}
+
+#[test]
+fn a_damaged_header_word_costs_its_record_only() {
+    let (storage, records) = log();
+    flip(&storage, records[40].0.get() + 5);
+    let mut expected = records.clone();
+    expected.remove(40);
+    repair_and_check(&storage, &expected);
+}
+
+#[test]
+fn a_missing_a_short_and_a_foreign_segment_are_rebuilt() {
+    let (storage, records) = log();
+    let kept = |records: &Records, lost: &dyn Fn(u64, u64) -> bool| -> Records {
+        let end = |(lsn, data): &(Lsn, Vec<u8>)| lsn.get() + (8 + data.len() as u64).next_multiple_of(8);
+        records.iter().filter(|record| !lost(record.0.get(), end(record))).cloned().collect()
+    };
+    let middle = records[15].0.get() / SEGMENT;
+    let touches = |from: u64, to: u64| from / SEGMENT <= middle && (to - 1) / SEGMENT >= middle;
+    let name = file_of(middle * SEGMENT);
+
+    storage.remove_file(&name);
+    assert!(matches!(open(&storage), Err(Error::Corrupt { path, .. }) if path.ends_with(&name)));
+    repair_and_check(&storage, &kept(&records, &touches));
+
+    let (storage, records) = log();
+    let bytes = storage.read_file(&name).unwrap();
+    storage.write_file(&name, &bytes[..bytes.len() - 1000]);
+    assert!(matches!(open(&storage), Err(Error::Corrupt { path, .. }) if path.ends_with(&name)));
+    let cut = middle * SEGMENT + SEGMENT - 1000;
+    let lost = |from: u64, to: u64| from < (middle + 1) * SEGMENT && to > cut;
+    repair_and_check(&storage, &kept(&records, &lost));
+
+    let (storage, records) = log();
+    let (other, _) = log();
+    storage.write_file(&name, &other.read_file(&name).unwrap());
+    assert!(matches!(open(&storage), Err(Error::Corrupt { path, .. }) if path.ends_with(&name)));
+    repair_and_check(&storage, &kept(&records, &touches));
+}
+
+#[test]
+fn damaged_headers_and_a_damaged_lock_file_cost_nothing() {
+    for offset in [0, 20, 40, 512, 530] {
+        for index in 0..4 {
+            let (storage, records) = log();
+            storage.flip_bit(&file_of(index * SEGMENT), offset, 1);
+            assert!(!verify(&storage).is_sound(), "byte {offset} of segment {index}");
+            repair_and_check(&storage, &records);
+        }
+    }
+    let (storage, records) = log();
+    let mut lock = storage.read_file("LOCK").unwrap();
+    lock[50] ^= 1;
+    lock[4096 + 50] ^= 1;
+    storage.write_file("LOCK", &lock);
+    assert!(matches!(open(&storage), Err(Error::Corrupt { path, .. }) if path.ends_with("LOCK")));
+    repair_and_check(&storage, &records);
+}
+
+#[test]
+fn a_batch_that_lost_a_member_is_dropped_as_a_whole() {
+    let storage = SimStorage::new();
+    let log = open(&storage).unwrap();
+    let first = log.append(b"before").unwrap();
+    let lsns = log.append_batch(&[[1u8; 50], [2; 50], [3; 50]]).unwrap();
+    let last = log.append(b"behind").unwrap();
+    log.close().unwrap();
+    flip(&storage, lsns[1].get() + 20);
+    let report = verify(&storage);
+    assert_eq!((report.damage[0].from, report.damage[0].to), (lsns[0], last));
+    repair_and_check(&storage, &vec![(first, b"before".to_vec()), (last, b"behind".to_vec())]);
+}
+
+#[test]
+fn a_lost_end_of_a_closed_log_is_damage_and_its_positions_are_not_used_again() {
+    let (storage, records) = log();
+    let (lsn, _) = records.last().unwrap();
+    let name = file_of(lsn.get());
+    let mut bytes = storage.read_file(&name).unwrap();
+    let from = (HEADER + lsn.get() % SEGMENT) as usize;
+    bytes[from..].fill(0);
+    storage.write_file(&name, &bytes);
+    assert!(matches!(open(&storage), Err(Error::Corrupt { .. })));
+    repair_and_check(&storage, &records[..records.len() - 1].to_vec());
+}
+
+#[test]
+fn a_torn_tail_is_no_damage() {
+    let storage = SimStorage::new();
+    let log = open(&storage).unwrap();
+    let first = log.append_and_sync(b"acknowledged").unwrap();
+    let second = log.append(&[7; 600]).unwrap();
+    log.flush().unwrap();
+    let killed = storage.kill();
+    drop(log);
+    flip(&killed, second.get() + 100);
+    let report = verify(&killed);
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.torn_tail, report.tail), (Some(second), second));
+    let log = open(&killed).unwrap();
+    assert!(read_all(&log) == vec![(first, b"acknowledged".to_vec())]);
+}
+
+#[test]
+fn a_directory_without_a_log_is_refused_and_left_alone() {
+    let storage = SimStorage::new();
+    storage.write_file("notes.txt", b"mine");
+    assert!(matches!(libwal::verify_on(Arc::new(storage.clone()), 1, &|_| {}), Err(Error::InvalidArgument(_))));
+    let keep = SimStorage::new();
+    assert!(libwal::repair_on(Arc::new(storage.clone()), Arc::new(keep)).is_err());
+    assert!(open(&storage).is_err());
+    assert_eq!(storage.names(), ["notes.txt"]);
+}
+
+#[test]
+fn kinds_survive_a_salvage() {
+    let storage = SimStorage::new();
+    let log = open(&storage).unwrap();
+    log.append_batch(&["a", "b"]).unwrap();
+    log.checkpoint(b"state").unwrap();
+    log.append(b"c").unwrap();
+    log.close().unwrap();
+    let salvage = options().recovery(Recovery::Salvage).open_on(Arc::new(storage)).unwrap();
+    let kinds: Vec<_> = salvage.iter().unwrap().map(|record| record.unwrap().kind).collect();
+    assert_eq!(kinds, [Kind::Batch, Kind::BatchEnd, Kind::Checkpoint, Kind::Data]);
+}
