@@ -1,0 +1,51 @@
+# The two commands: `make demo` and `make test`. They need Rust and a C compiler.
+# A check that needs a tool which is missing is skipped with a line that says so; with NO_SKIP=1 that is a failure.
+
+CARGO ?= cargo
+NO_SKIP ?= 0
+ifeq ($(NO_SKIP),1)
+export LIBWAL_NO_SKIP = 1
+endif
+EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
+
+.PHONY: demo test lint unit examples docs bench bench-check golden
+
+## The main job on real input: many writers, killed in the middle, recovered, compared.
+demo:
+	$(CARGO) run --quiet --release --package libwal-demo -- .
+
+## Everything that can be proved here.
+test: lint unit docs examples demo
+	@echo "all checks passed"
+
+## Formatting and warnings, which are errors.
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
+
+## Unit tests beside the code, integration tests, the examples in the documentation.
+unit:
+	$(CARGO) test --workspace --no-fail-fast
+
+docs:
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --workspace --no-deps
+
+## The example programs; each checks itself.
+examples:
+	$(CARGO) build --quiet --release --package libwal --examples
+	@set -e; for example in $(EXAMPLES); do \
+		echo "example $$example"; \
+		$(CARGO) run --quiet --release --package libwal --example $$example; \
+	done
+
+## The figures: ours, and the physical limit measured in the same run.
+bench:
+	$(CARGO) bench --package libwal
+
+## The ratios that must hold; they depend on the machine being quiet, so `test` does not run this.
+bench-check:
+	$(CARGO) bench --package libwal --bench ratios -- --check
+
+## Writes the golden logs anew. Only for a new version of the format.
+golden:
+	LIBWAL_WRITE_GOLDEN=1 $(CARGO) test --package libwal --test golden
