@@ -162,7 +162,8 @@ impl Flush {
             return Ok(false);
         }
         let (first, second) = self.ring.slices(&run);
-        let entered = |base| if base == run.start() { base } else { run.entered.expect("the run reached a segment's end") };
+        let entered =
+            |base| if base == run.start() { base } else { run.entered.expect("the run reached a segment's end") };
         stream::write(&self.segments, run.start(), &[first, second], |base| self.entry(entered(base)))
             .map_err(|error| self.fail(error))?;
         count(&self.counters.records, run.records);

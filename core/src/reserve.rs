@@ -302,7 +302,8 @@ impl Reserve {
     }
 
     /// The end of the prepared space.
-    pub(crate) fn available(&self) -> u64 {
+    #[cfg(test)]
+    fn available(&self) -> u64 {
         self.gate.lock().available
     }
 }

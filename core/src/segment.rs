@@ -32,7 +32,7 @@ const SPARE_SUFFIX: &str = ".spare";
 const NEW_SUFFIX: &str = ".new";
 const NO_CHECKPOINT: u64 = u64::MAX;
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// What a file name in a log's directory means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -396,9 +396,8 @@ impl Segments {
         change(&mut control);
         control.sequence += 1;
         let lock = files.lock.as_ref().ok_or(Error::Closed)?;
-        store_control(&**lock, &control).map_err(|error| {
-            self.poison.set(Error::io("write", self.storage.path().join(LOCK_NAME), error))
-        })?;
+        store_control(&**lock, &control)
+            .map_err(|error| self.poison.set(Error::io("write", self.storage.path().join(LOCK_NAME), error)))?;
         files.control = control;
         Ok(())
     }

@@ -265,12 +265,7 @@ pub fn write_record(out: &mut impl Write, seal: Seal, lsn: u64, kind: Kind, payl
 /// # Errors
 /// `InvalidData` with an [`Invalid`] inside if the bytes are no record, or if its payload is longer than `max_len`;
 /// otherwise what `input` answers.
-pub fn read_record(
-    input: &mut impl Read,
-    seal: Seal,
-    lsn: u64,
-    max_len: usize,
-) -> io::Result<Option<(Kind, Vec<u8>)>> {
+pub fn read_record(input: &mut impl Read, seal: Seal, lsn: u64, max_len: usize) -> io::Result<Option<(Kind, Vec<u8>)>> {
     let invalid = |why: Invalid| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut head = Vec::with_capacity(HEADER_WORD);
     if input.by_ref().take(HEADER_WORD as u64).read_to_end(&mut head)? == 0 {

@@ -13,7 +13,7 @@ mod iter;
 mod seek;
 
 pub use iter::{Iter, Record, RecordRef};
-pub(crate) use seek::{Hole,  Source, head_lsn, read_record, seek};
+pub(crate) use seek::{Hole, Source, head_lsn, read_record, seek};
 
 /// How much is read at once, in bytes. Larger records are read whole only where somebody wants their payload.
 const CHUNK: usize = 256 << 10;
@@ -41,7 +41,13 @@ impl Input {
 
     /// A fresh input of the same log.
     pub(crate) fn again(&self) -> Input {
-        Input { storage: Arc::clone(&self.storage), id: self.id, shift: self.shift, segment: None, lenient: self.lenient }
+        Input {
+            storage: Arc::clone(&self.storage),
+            id: self.id,
+            shift: self.shift,
+            segment: None,
+            lenient: self.lenient,
+        }
     }
 
     /// The path of the segment that holds `position`, for error messages.
@@ -201,10 +207,11 @@ impl Cursor {
         }
         let bytes = &self.buffer[self.from..self.from + whole];
         let seal = if word.kind() == Kind::Epoch { self.next_seal(bytes) } else { Some(self.seal) };
-        let Decoded { kind, payload, .. } = match seal.ok_or(Invalid::Checksum).and_then(|seal| decode(bytes, seal, lsn)) {
-            Ok(decoded) => decoded,
-            Err(why) => return Ok(Step::Invalid(why)),
-        };
+        let Decoded { kind, payload, .. } =
+            match seal.ok_or(Invalid::Checksum).and_then(|seal| decode(bytes, seal, lsn)) {
+                Ok(decoded) => decoded,
+                Err(why) => return Ok(Step::Invalid(why)),
+            };
         let len = payload.len();
         self.seal = seal.unwrap_or(self.seal);
         let at = self.from + HEADER_WORD;

@@ -16,9 +16,7 @@ use std::io::ErrorKind;
 
 use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
 use crate::error::{Error, Result};
-use crate::format::{
-    Control, Durability, Entry, HEADER_SIZE, Kind, LogId, MARKER_RECORD_SIZE, SECTOR,
-};
+use crate::format::{Control, Durability, Entry, HEADER_SIZE, Kind, LogId, MARKER_RECORD_SIZE, SECTOR};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::primitive::Arc;
@@ -115,7 +113,8 @@ fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile)
         return Err(Error::io("open", storage.path(), ErrorKind::NotFound.into()));
     }
     let mut id = [0; 16];
-    getrandom::fill(&mut id).map_err(|error| Error::io("draw an id for", storage.path(), std::io::Error::other(error.to_string())))?;
+    getrandom::fill(&mut id)
+        .map_err(|error| Error::io("draw an id for", storage.path(), std::io::Error::other(error.to_string())))?;
     let shift = options.segment_size.trailing_zeros();
     let first_lsn = options.first_lsn.get();
     let control = Control {

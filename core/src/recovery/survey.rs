@@ -75,11 +75,9 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Some(control) if control.end > control.head => Err(missing(storage, &control, control.head)),
             Some(control) => Ok(Some(Files { control, entries: Vec::new(), spares, leftovers })),
             None if others.is_empty() || lock => Ok(None),
-            None => Err(Error::invalid(format!(
-                "{} is not a log: it holds {} and no segment",
-                dir.display(),
-                others[0]
-            ))),
+            None => {
+                Err(Error::invalid(format!("{} is not a log: it holds {} and no segment", dir.display(), others[0])))
+            }
         };
     };
     let control = match control {
@@ -147,13 +145,20 @@ fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Opti
     let header = segment.header(base)?;
     let corrupt = |reason: String| Err(Error::corrupt(base, &segment.path, reason));
     if header.identity.id != control.id {
-        return corrupt(format!("the segment belongs to another log ({} instead of {})", header.identity.id, control.id));
+        return corrupt(format!(
+            "the segment belongs to another log ({} instead of {})",
+            header.identity.id, control.id
+        ));
     }
     if header.identity.index != index {
         return corrupt(format!("the file holds segment {}", header.identity.index));
     }
     if header.identity.shift != control.shift {
-        return corrupt(format!("the segment size is {} instead of {}", 1u64 << header.identity.shift, 1u64 << control.shift));
+        return corrupt(format!(
+            "the segment size is {} instead of {}",
+            1u64 << header.identity.shift,
+            1u64 << control.shift
+        ));
     }
     let expected = HEADER_SIZE + (1 << control.shift);
     let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
@@ -245,7 +250,12 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
             end: position,
             epoch,
             durable: claimed(files),
-            checkpoint: files.entries.iter().flatten().map(|entry| entry.checkpoint).fold(control.checkpoint, Option::max),
+            checkpoint: files
+                .entries
+                .iter()
+                .flatten()
+                .map(|entry| entry.checkpoint)
+                .fold(control.checkpoint, Option::max),
             clean: false,
             entered: Vec::new(),
             cut: None,
@@ -255,7 +265,7 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
         shift: control.shift,
     };
     loop {
-        let bad = walk.to_first_bad()?;
+        let bad = walk.walk_to_bad()?;
         let at = walk.cursor.position();
         walk.survey.cut = bad;
         let evidence = match bad {
@@ -287,7 +297,7 @@ struct Walk {
 
 impl Walk {
     /// Walks to the first position that holds no record; `None` if that is the end of the last segment.
-    fn to_first_bad(&mut self) -> Result<Option<Invalid>> {
+    fn walk_to_bad(&mut self) -> Result<Option<Invalid>> {
         loop {
             let (position, epoch) = (self.cursor.position(), self.cursor.epoch());
             let found = match self.cursor.step(self.limit, Want::Check)? {

@@ -72,13 +72,7 @@ impl View {
             let (end, epoch, checkpoint, durable) = (survey.end, survey.epoch, survey.checkpoint, survey.durable);
             Reached { end, epoch, checkpoint, durable }
         };
-        Ok(View {
-            storage: Arc::clone(storage),
-            id,
-            shift,
-            reached: Mutex::new(reached),
-            salvaged: None,
-        })
+        Ok(View { storage: Arc::clone(storage), id, shift, reached: Mutex::new(reached), salvaged: None })
     }
 
     /// A view of a damaged log: it reads up to `end` and passes over `holes`.
@@ -129,7 +123,11 @@ impl View {
             _ => None,
         });
         let (first, last) = indexes.fold((u64::MAX, 0), |(first, last), index| (first.min(index), last.max(index)));
-        if first > last { Err(Error::corrupt(0, self.storage.path(), "all segments are gone")) } else { Ok((first, last + 1)) }
+        if first > last {
+            Err(Error::corrupt(0, self.storage.path(), "all segments are gone"))
+        } else {
+            Ok((first, last + 1))
+        }
     }
 
     fn control(&self) -> Result<Option<Control>> {

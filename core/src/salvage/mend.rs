@@ -7,9 +7,9 @@
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
+use super::Report;
 use super::files::State;
 use super::scan::{Scan, filling};
-use super::Report;
 use crate::error::{Error, Result};
 use crate::format::{CONTROL_SIZE, Entry, HEADER_SIZE, Identity, SECTOR};
 use crate::reader::{Cursor, Input, Step, Want};

@@ -67,7 +67,11 @@ pub(super) struct Scan {
 
 impl Scan {
     /// Scans; and again where a log that is being written changed under the scan.
-    pub(super) fn settled(storage: &Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Scan> {
+    pub(super) fn settled(
+        storage: &Arc<dyn Storage>,
+        threads: usize,
+        progress: &(dyn Fn(Progress) + Sync),
+    ) -> Result<Scan> {
         let mut tries = 1;
         loop {
             let scan = Scan::once(storage, threads, progress)?;

@@ -67,12 +67,8 @@ impl Wal {
 
     pub(crate) fn open_on(options: Options, storage: Arc<dyn Storage>) -> Result<Wal> {
         let forks = watch_forks();
-        let handle = |log, background| Handle {
-            log,
-            storage: Arc::clone(&storage),
-            background: Mutex::new(background),
-            forks,
-        };
+        let handle =
+            |log, background| Handle { log, storage: Arc::clone(&storage), background: Mutex::new(background), forks };
         if options.recovery == Recovery::Salvage {
             let view = crate::salvage::view(&storage)?;
             return Ok(Wal { handle: Arc::new(handle(Log::View(Arc::new(view)), None)) });

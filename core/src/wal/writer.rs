@@ -2,8 +2,8 @@
 
 use super::background::Signal;
 use crate::error::{Error, Result};
-use crate::format::{Durability, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
 use crate::flush::Flush;
+use crate::format::{Durability, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
 use crate::options::{Options, Retention};
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicBool, AtomicU64, Ordering};
@@ -49,7 +49,8 @@ impl Writer {
         let reserve = Arc::new(Reserve::new(position, segments.limit().max(position)));
         poison.shuts(Arc::clone(&reserve));
         let flush = Flush::new(capacity, position, opened.epoch, Arc::clone(&segments), watermarks, poison);
-        let flush = Arc::new(flush.ok_or_else(|| Error::invalid(format!("no memory for a buffer of {capacity} bytes")))?);
+        let flush =
+            Arc::new(flush.ok_or_else(|| Error::invalid(format!("no memory for a buffer of {capacity} bytes")))?);
         Ok(Writer {
             reserve,
             segments,

@@ -33,7 +33,8 @@ pub(crate) fn lines(root: &Path) -> Outcome<Vec<Vec<u8>>> {
 fn collect(directory: &Path, deep: bool, files: &mut Vec<PathBuf>) -> Outcome<()> {
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
-        let wanted = path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending));
+        let wanted =
+            path.extension().and_then(|ending| ending.to_str()).is_some_and(|ending| ENDINGS.contains(&ending));
         if path.is_dir() {
             if deep && !path.ends_with("target") {
                 collect(&path, deep, files)?;

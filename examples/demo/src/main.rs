@@ -76,11 +76,8 @@ fn run(root: &Path) -> Outcome<()> {
 /// Starts the writing process and reads its acknowledgements, until it ends or, at `limit` acknowledgements in all, is
 /// killed. What it acknowledged just before it died still lies in the pipe, and counts.
 fn write_until(dir: &Path, root: &Path, limit: Option<usize>, acknowledged: &mut Acknowledged) -> Outcome<(bool, f64)> {
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg("--write")
-        .args([dir, root])
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        Command::new(std::env::current_exe()?).arg("--write").args([dir, root]).stdout(Stdio::piped()).spawn()?;
     let mut output = BufReader::new(child.stdout.take().ok_or("no pipe")?);
     let mut killed = false;
     let mut records_per_sync = 0.0;
