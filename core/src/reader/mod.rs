@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
-use crate::format::{Decoded, Durability, HEADER_SIZE, HEADER_WORD, Invalid, Kind, LogId, Seal, Word, decode};
+use crate::format::{Durability, HEADER_SIZE, HEADER_WORD, Invalid, Kind, LogId, Seal, Word, decode};
 use crate::primitive::Arc;
 use crate::segment::{Header, Segment, segment_name};
 use crate::storage::{Mode, Storage};
@@ -179,7 +179,28 @@ impl Cursor {
     }
 
     /// Decodes the record at the position and moves behind it. Nothing at or beyond `end` is looked at.
+    #[inline]
     pub(crate) fn step(&mut self, end: u64, want: Want) -> Result<Step> {
+        // Nearly every record lies in the buffer as a whole.
+        if self.to - self.from >= HEADER_WORD && self.position < end {
+            let bytes = &self.buffer[self.from..self.to];
+            if let Ok(word) = Word::parse(bytes) {
+                let size = word.size();
+                let is_common = size <= bytes.len() as u64 && size <= end - self.position;
+                if is_common && !matches!(word.kind(), Kind::Epoch | Kind::Padding) {
+                    let covered = &bytes[HEADER_WORD..size as usize];
+                    if Seal::extend(self.seal.begin(self.position, word), covered) == word.crc {
+                        return Ok(Step::Record(self.found(word, self.seal)));
+                    }
+                }
+            }
+        }
+        self.step_slow(end, want)
+    }
+
+    /// Every other case, the bad ones included.
+    #[inline(never)]
+    fn step_slow(&mut self, end: u64, want: Want) -> Result<Step> {
         let left = end - self.position;
         if left == 0 {
             return Ok(Step::End);
@@ -194,30 +215,43 @@ impl Cursor {
             Ok(word) => word,
             Err(why) => return Ok(Step::Invalid(why)),
         };
-        let (lsn, size) = (self.position, word.size());
+        let size = word.size();
         if size > left {
             return Ok(Step::Invalid(Invalid::Length));
         }
         let whole = usize::try_from(size).expect("a record fits in memory");
-        if whole > CHUNK && (want == Want::Check || word.kind() == Kind::Padding) {
-            return self.step_over(word, end);
+        if whole > CHUNK {
+            // Checked piece by piece: a damaged length gets no memory.
+            match self.check_long(word, end)? {
+                Step::Record(found) if want == Want::Check || word.kind() == Kind::Padding => {
+                    self.position += size;
+                    self.forget();
+                    return Ok(Step::Record(found));
+                }
+                Step::Record(_) => {}
+                bad => return Ok(bad),
+            }
         }
         if !self.fill(whole, end)? {
             return Ok(Step::Gone);
         }
         let bytes = &self.buffer[self.from..self.from + whole];
         let seal = if word.kind() == Kind::Epoch { self.next_seal(bytes) } else { Some(self.seal) };
-        let Decoded { kind, payload, .. } =
-            match seal.ok_or(Invalid::Checksum).and_then(|seal| decode(bytes, seal, lsn)) {
-                Ok(decoded) => decoded,
-                Err(why) => return Ok(Step::Invalid(why)),
-            };
-        let len = payload.len();
-        self.seal = seal.unwrap_or(self.seal);
-        let at = self.from + HEADER_WORD;
+        match seal.ok_or(Invalid::Checksum).and_then(|seal| decode(bytes, seal, self.position).map(|_| seal)) {
+            Ok(seal) => Ok(Step::Record(self.found(word, seal))),
+            Err(why) => Ok(Step::Invalid(why)),
+        }
+    }
+
+    /// Moves behind the record in the buffer that was found valid.
+    #[inline]
+    fn found(&mut self, word: Word, seal: Seal) -> Found {
+        let (lsn, size) = (self.position, word.size());
+        let at = Some(self.from + HEADER_WORD);
+        self.seal = seal;
         self.position += size;
-        self.from += whole;
-        Ok(Step::Record(Found { lsn, kind, size, len, at: Some(at) }))
+        self.from += size as usize;
+        Found { lsn, kind: word.kind(), size, len: word.len(), at }
     }
 
     /// The payload of the record that the last step found; empty for a long one that was only to be checked.
@@ -232,13 +266,12 @@ impl Cursor {
         (marker.epoch > self.seal.epoch()).then(|| Seal::new(self.input.id, marker.epoch))
     }
 
-    /// Checks a record longer than a chunk piece by piece.
-    fn step_over(&mut self, word: Word, end: u64) -> Result<Step> {
+    /// Checks the record at the position piece by piece, without holding it in memory.
+    fn check_long(&self, word: Word, end: u64) -> Result<Step> {
         let lsn = self.position;
         let mut crc = self.seal.begin(lsn, word);
         let mut covered = word.covered();
-        let mut ahead = Cursor::new(self.input.again(), lsn, 0);
-        ahead.position += HEADER_WORD as u64;
+        let mut ahead = Cursor::new(self.input.again(), lsn + HEADER_WORD as u64, 0);
         while covered > 0 {
             if !ahead.fill(HEADER_WORD, end)? {
                 return Ok(Step::Gone);
@@ -252,8 +285,6 @@ impl Cursor {
         if crc != word.crc {
             return Ok(Step::Invalid(Invalid::Checksum));
         }
-        self.position += word.size();
-        self.forget();
         Ok(Step::Record(Found { lsn, kind: word.kind(), size: word.size(), len: word.len(), at: None }))
     }
 

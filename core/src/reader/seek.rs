@@ -69,8 +69,9 @@ pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
 
 /// A cursor at the record that begins at `lsn`, or at the end of the log.
 ///
-/// The common case costs one read: the record's checksum is bound to the position and the log's secret-free but random
-/// id, so bytes inside a payload do not pass for a record. Only if it does not fit, the segment is walked from its first
+/// The common case costs one read: the record's checksum is bound to the position and the log's
+/// random id, so bytes inside a payload do not pass for a record, unless somebody who has read the log's files put them
+/// there for that very position. Only if it does not fit, the segment is walked from its first
 /// record, to tell an epoch change, a position inside a record, and damage from each other.
 ///
 /// # Errors
