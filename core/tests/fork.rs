@@ -1,0 +1,62 @@
+//! A forked child may not touch its parent's log; the parent does not notice.
+#![cfg(unix)]
+// There is no safe way to fork.
+#![allow(unsafe_code)]
+
+use libwal::prelude::*;
+
+/// Forks; the child leaves with what `child` returns, and the parent gets it.
+fn in_child(child: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: the child only calls into the log (whose calls take no lock that another thread could hold at the fork: they
+    // are refused first), and then `_exit`, which runs no destructor and no handler.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork failed");
+    if pid == 0 {
+        let code = child();
+        // SAFETY: always sound.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: the pointer is to a live integer.
+    assert_eq!(unsafe { libc::waitpid(pid, &mut status, 0) }, pid);
+    assert!(libc::WIFEXITED(status), "the child died: {status}");
+    libc::WEXITSTATUS(status)
+}
+
+#[test]
+fn every_call_of_the_child_is_refused_and_the_parent_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = Wal::open(&path).unwrap();
+    let first = log.append(b"of the parent").unwrap();
+    let clone = log.clone();
+    let refused = in_child(|| {
+        let forked = |refused: bool| i32::from(!refused);
+        let is = |error: Option<Error>| matches!(error, Some(Error::Forked));
+        let mut wrong = 0;
+        wrong += forked(is(clone.append(b"of the child").err()));
+        wrong += forked(is(clone.append_batch(&["a", "b"]).err()));
+        wrong += forked(is(clone.try_append(b"of the child").err()));
+        wrong += forked(is(clone.append_and_sync(b"of the child").err()));
+        wrong += forked(is(clone.flush().err()));
+        wrong += forked(is(clone.sync().err()));
+        wrong += forked(is(clone.sync_to(first).err()));
+        wrong += forked(is(clone.wait_durable(first, None).err()));
+        wrong += forked(is(clone.checkpoint(b"").err()));
+        wrong += forked(is(clone.iter().err()));
+        wrong += forked(is(clone.read(first).err()));
+        wrong += forked(is(clone.truncate_before(first).err()));
+        wrong += forked(is(clone.head().err()));
+        wrong += forked(is(clone.stats().err()));
+        // Closing, and dropping the last clone, must not write a clean end into the parent's log, nor hang.
+        wrong += forked(is(clone.close().err()));
+        wrong
+    });
+    assert_eq!(refused, 0);
+    let second = log.append_and_sync(b"of the parent still").unwrap();
+    assert!(matches!(Wal::open(&path), Err(Error::Locked { .. })), "the lock is still held");
+    log.close().unwrap();
+    let log = Wal::open(&path).unwrap();
+    let lsns: Vec<_> = log.iter().unwrap().map(|record| record.unwrap().lsn).collect();
+    assert_eq!(lsns, [first, second]);
+}
