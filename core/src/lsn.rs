@@ -16,8 +16,8 @@ impl Lsn {
     /// The position at which a new log begins.
     pub const ZERO: Lsn = Lsn(0);
 
-    /// The highest position a stream can reach: 2^59 bytes (512 PiB).
-    pub const MAX: Lsn = Lsn(1 << 59);
+    /// The highest position a stream can reach: 2^58 bytes (256 PiB).
+    pub const MAX: Lsn = Lsn(1 << 58);
 
     /// The LSN at byte position `position`.
     #[must_use]

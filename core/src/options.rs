@@ -1,13 +1,10 @@
 //! [`Options`]: how a log is opened.
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::format::MAX_PAYLOAD;
 use crate::lsn::Lsn;
-use crate::storage::{FileStorage, Storage};
 
 /// What to do with damage that is found when a log is opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +37,7 @@ pub enum Retention {
 /// | option | default | domain |
 /// |---|---|---|
 /// | `segment_size` | 64 MiB | a power of two, 4 KiB to 4 GiB; fixed when the log is created |
-/// | `buffer_size` | 4 MiB | a power of two, at least 4 KiB; lowered to the segment size if above |
+/// | `buffer_size` | 4 MiB | a power of two, 4 KiB to 1 GiB; lowered to the segment size if above |
 /// | `max_record_size` | 64 MiB | up to 256 MiB - 1 |
 /// | `recycle` | 2 segments | |
 /// | `retention` | none | |
@@ -50,7 +47,7 @@ pub enum Retention {
 /// | `read_only` | no | |
 /// | `create` | yes | |
 /// | `recovery` | strict | |
-/// | `first_lsn` | 0 | a multiple of 8, for a new log only |
+/// | `first_lsn` | 0 | a multiple of 8 below 2^57, for a new log only |
 #[derive(Clone, Debug)]
 pub struct Options {
     pub(crate) segment_size: u64,
@@ -182,24 +179,8 @@ impl Options {
         self
     }
 
-    /// Opens the log in the directory `dir`, or creates it.
-    ///
-    /// # Errors
-    /// As [`Wal::open`](crate::Wal::open).
-    pub fn open(self, dir: impl AsRef<Path>) -> Result<crate::Wal> {
-        self.open_on(Arc::new(FileStorage::new(dir.as_ref())))
-    }
-
-    /// Opens the log on any storage.
-    ///
-    /// # Errors
-    /// As [`Wal::open`](crate::Wal::open).
-    pub fn open_on(self, storage: Arc<dyn Storage>) -> Result<crate::Wal> {
-        self.check()?;
-        crate::Wal::open_on(self, storage)
-    }
-
-    fn check(&self) -> Result<()> {
+    /// Whether every option lies in its domain.
+    pub(crate) fn check(&self) -> Result<()> {
         let power = |name: &str, value: u64, least: u64, most: u64| {
             if value.is_power_of_two() && (least..=most).contains(&value) {
                 return Ok(());
@@ -218,7 +199,7 @@ impl Options {
             return Err(Error::invalid("sync_interval needs the background thread"));
         }
         if self.first_lsn.get() % 8 != 0 || self.first_lsn >= Lsn::new(Lsn::MAX.get() / 2) {
-            return Err(Error::invalid(format!("first_lsn {} is no multiple of 8 below 2^58", self.first_lsn)));
+            return Err(Error::invalid(format!("first_lsn {} is no multiple of 8 below 2^57", self.first_lsn)));
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ use crate::primitive::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded};
 const POSITION_BITS: u32 = 56;
 const VERSIONS: usize = 256;
 
-// All positions of a stream fit, with room for additions that overrun.
-const _: () = assert!(crate::lsn::Lsn::MAX.get() / HEADER_WORD as u64 == 1 << POSITION_BITS);
+// All positions of a stream fit, with as much room again for additions that overrun.
+const _: () = assert!(crate::lsn::Lsn::MAX.get() / HEADER_WORD as u64 * 2 == 1 << POSITION_BITS);
 
 /// An exclusive part of the stream. Not `Clone`, and made only here: rule R1 of the ring.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl Reserve {
 
     /// Claims `size` bytes, a multiple of 8.
     ///
-    /// Acquire on the limit pairs with the release in [`Reserve::raise`] and [`Reserve::shut`]: an addition that follows
+    /// Acquire on the limit pairs with the release in [`Reserve::begin_version`]: an addition that follows
     /// the load of a limit in the code then follows the change of the word to that limit's version in the word's
     /// modification order, so equal versions mean that this very limit was in force. The addition itself is relaxed: it
     /// only has to be atomic; the bytes and the ring space are ordered by `publish.rs` and `flush.rs`.
@@ -287,14 +287,14 @@ impl Reserve {
         if gate.extents.len() == VERSIONS {
             gate.extents.pop_front();
         }
-        // Release: pairs with the acquire in `claim`; the word has this version already.
+        // Release: pairs with the acquire in `claim`, `try_claim` and `reserved`; the word has this version already.
         self.limit.store(pack(gate.version, limit), Ordering::Release);
     }
 
     /// The watermark: every claim that was made before this call ends at or below it.
     pub(crate) fn reserved(&self) -> u64 {
         let limit = self.limit.load(Ordering::Acquire);
-        let word = self.word.load(Ordering::Acquire);
+        let word = self.word.load(Ordering::Relaxed);
         if same_version(word, limit) && position_of(word) <= position_of(limit) {
             return position_of(word);
         }

@@ -342,6 +342,8 @@ impl Segments {
     pub(crate) fn truncate(&self, index: u64) -> Result<()> {
         let mut files = self.files.lock();
         let old = files.control.head;
+        // A log always keeps a segment: no segments is how a creation that was cut off looks.
+        let index = index.min(files.control.end - 1);
         if index <= old {
             return Ok(());
         }
@@ -382,12 +384,6 @@ impl Segments {
         (files.control, files.spares)
     }
 
-    /// The files under their lock, for a reader that must not see them half-changed.
-    pub(crate) fn control(&self) -> Control {
-        let files: MutexGuard<'_, Files> = self.files.lock();
-        files.control
-    }
-
     fn write_control(&self, files: &mut Files, change: impl FnOnce(&mut Control)) -> Result<()> {
         let mut control = files.control;
         control.durable = control.durable.max(self.watermarks.durable.load());
@@ -396,6 +392,8 @@ impl Segments {
         change(&mut control);
         control.sequence += 1;
         let lock = files.lock.as_ref().ok_or(Error::Closed)?;
+        // A sync of the other slot that failed leaves this one the only one that is known to be good.
+        self.poison.check()?;
         store_control(&**lock, &control)
             .map_err(|error| self.poison.set(Error::io("write", self.storage.path().join(LOCK_NAME), error)))?;
         files.control = control;

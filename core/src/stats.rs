@@ -99,6 +99,8 @@ pub struct Stats {
     pub head: Lsn,
     /// The last durable checkpoint.
     pub checkpoint: Option<Lsn>,
+    /// Whether the log had been closed cleanly when it was opened; `false` for a new one.
+    pub closed_cleanly: bool,
     /// How many segments the log has, those prepared ahead included.
     pub segments: u64,
     /// How many bytes of the stream each segment holds.

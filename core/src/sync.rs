@@ -83,6 +83,7 @@ impl Sync {
 
     /// Returns when everything below `target`, which must have been claimed, is durable.
     pub(crate) fn commit(&self, target: u64, marker: LeaveMarker<'_>) -> Result<()> {
+        self.poison().check()?;
         if self.durable() >= target {
             return Ok(());
         }

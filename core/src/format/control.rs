@@ -82,7 +82,7 @@ impl Control {
         if version > VERSION {
             return Err(HeaderError::Version(version));
         }
-        if crc32c::crc32c(&bytes[..LEN]) != u32_at(bytes, LEN) {
+        if !Control::is_whole(bytes) {
             return Err(HeaderError::Checksum);
         }
         let optional = |at| Some(u64_at(bytes, at)).filter(|&number| number != NONE);
@@ -105,6 +105,10 @@ impl Control {
         Ok(control)
     }
 
+    fn is_whole(bytes: &[u8]) -> bool {
+        crc32c::crc32c(&bytes[..LEN]) == u32_at(bytes, LEN)
+    }
+
     /// The newest state that the two slots of the lock file hold.
     ///
     /// # Errors
@@ -114,7 +118,11 @@ impl Control {
     /// If a slot is shorter than a sector.
     pub fn newest(slots: [&[u8]; 2]) -> Result<Control, HeaderError> {
         match slots.map(Control::parse) {
-            [Err(HeaderError::Version(version)), _] | [_, Err(HeaderError::Version(version))] => {
+            // A newer version keeps the checksum where it is, so a slot whose checksum does not fit is only damaged.
+            [Err(HeaderError::Version(version)), other] if other.is_err() || Control::is_whole(slots[0]) => {
+                Err(HeaderError::Version(version))
+            }
+            [other, Err(HeaderError::Version(version))] if other.is_err() || Control::is_whole(slots[1]) => {
                 Err(HeaderError::Version(version))
             }
             [Ok(a), Ok(b)] => Ok(if a.sequence > b.sequence { a } else { b }),
@@ -158,6 +166,12 @@ mod tests {
     fn a_newer_version_is_never_ignored() {
         let mut newer = control(8).to_bytes();
         newer[8] = 9;
+        // Damage looks like this as well, and the other slot is good.
+        assert_eq!(Control::newest([&control(7).to_bytes(), &newer]), Ok(control(7)));
+        assert_eq!(Control::newest([&newer, &newer]), Err(HeaderError::Version(9)));
+        let crc = crc32c::crc32c(&newer[..LEN]);
+        newer[LEN..LEN + 4].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Control::newest([&control(7).to_bytes(), &newer]), Err(HeaderError::Version(9)));
+        assert_eq!(Control::newest([&newer, &control(7).to_bytes()]), Err(HeaderError::Version(9)));
     }
 }

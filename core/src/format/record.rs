@@ -69,8 +69,9 @@ pub const fn record_size(len: usize) -> u64 {
 /// What binds a record's checksum to its log: the CRC-32C of the log's id and of the epoch.
 ///
 /// The CRC-32C of a record covers, in this order: the log's id (16 bytes), the epoch (u32), the LSN (u64), the upper
-/// half of the header word widened to u64, the payload, and the zeros that pad it. Two records with the same bytes at
-/// positions less than 2^32 segments apart never have the same checksum: a CRC detects every burst of up to 32 bits.
+/// half of the header word widened to u64, the payload, and the zeros that pad it. Two records with the same bytes at the
+/// same place of two segments with indexes below 2^32 never have the same checksum: their LSNs differ in at most 32
+/// neighbouring bits, and a CRC detects every such burst.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Seal {
     state: u32,

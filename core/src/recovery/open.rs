@@ -3,20 +3,24 @@
 //! The order, each step durable before the next:
 //!
 //! 1. The lock, then the survey. If it fails, nothing has been changed.
-//! 2. The control slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an
-//!    epoch twice, whatever becomes of this one.
-//! 3. What was accepted beyond the last position known to be durable is written again, read again, and synced together
-//!    with the epoch record behind it. After a sync that failed, the page cache can show bytes that no disk holds, on
-//!    pages that count as clean; only writing them again makes them dirty.
-//! 4. The control slots: all of it is durable.
+//! 2. The control slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an epoch
+//!    twice, whatever becomes of this one; and what the slots said may have been in the page cache only, so nothing is
+//!    removed on their word before they have been written and synced again.
+//! 3. Left-overs are removed.
+//! 4. What was accepted beyond the last position known to be durable is written again, read again, and synced. After a sync
+//!    that failed, the page cache can show bytes that no disk holds, on pages that count as clean; only writing them
+//!    again makes them dirty.
+//! 5. The epoch record behind it, which claims that all before it is durable, so it must not reach the disk first.
+//! 6. Entry sectors of segments that the lost tail had entered are cleared: nothing may begin to read there.
+//! 7. The control slots: all of it is durable.
 //!
 //! A crash between any two steps leaves a log that the next recovery brings to the same end, in a higher epoch.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IoSlice};
 
 use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
 use crate::error::{Error, Result};
-use crate::format::{Control, Durability, Entry, HEADER_SIZE, Kind, LogId, MARKER_RECORD_SIZE, SECTOR};
+use crate::format::{CONTROL_SLOT_OFFSETS, Control, Durability, Entry, Kind, LogId, MARKER_RECORD_SIZE, SECTOR};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::primitive::Arc;
@@ -32,6 +36,8 @@ pub(crate) struct Opened {
     pub(crate) spares: Vec<String>,
     pub(crate) position: u64,
     pub(crate) epoch: u32,
+    /// Whether it had been closed cleanly.
+    pub(crate) clean: bool,
 }
 
 /// Opens the log for writing, recovering or creating it.
@@ -47,29 +53,50 @@ pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Open
         None => (create(options, storage, &*lock)?, None),
     };
     sync_dir(storage)?;
-    let spares = keep_spares(options, storage, &files)?;
     let first = files.control.first_lsn;
     let durable = survey.as_ref().map_or(first, |survey| survey.durable);
     let segments = Segments::new(
         Arc::clone(storage),
         files.control,
         Arc::clone(&lock),
-        spares,
+        Vec::new(),
         options.recycle,
         Arc::new(Watermarks::at(durable)),
         Arc::new(Poison::default()),
     );
+    let clean = survey.as_ref().is_some_and(|survey| survey.clean);
+    let next_epoch = begin_control(&segments, &files, survey.as_ref())?;
+    let spares = keep_spares(options, storage, &files)?;
+    enter_first(&segments, &files)?;
     let (position, epoch) = match survey {
-        Some(survey) if survey.clean => {
-            segments.update_control(|control| control.durable = survey.end)?;
-            (survey.end, survey.epoch)
-        }
-        Some(survey) => settle(storage, &segments, &files, &survey)?,
+        Some(survey) if survey.clean => (survey.end, survey.epoch),
+        Some(survey) => settle(storage, &segments, &files, &survey, next_epoch)?,
         None => (first, 0),
     };
-    begin_stream(&segments, position, epoch, &files)?;
-    let (control, spares) = segments.into_parts();
-    Ok(Opened { control, lock, spares, position, epoch })
+    match segments.prepare_to(position + MARKER_RECORD_SIZE) {
+        // On a full disk everything that is there can be read and synced; appends will be refused until space is freed.
+        Ok(()) | Err(Error::NoSpace { .. }) if segments.end() > segments.head() => {}
+        prepared => prepared?,
+    }
+    let (control, _) = segments.into_parts();
+    Ok(Opened { control, lock, spares, position, epoch, clean })
+}
+
+/// Step 2. Returns the epoch that a recovery is to begin.
+fn begin_control(segments: &Segments, files: &Files, survey: Option<&Survey>) -> Result<u32> {
+    let epoch = files.control.epoch.max(survey.map_or(0, |survey| survey.epoch)) + 1;
+    match survey {
+        Some(survey) if survey.clean => {
+            // Into both slots: were only one to say that the log is in use again, damage to it would bring back the
+            // other's word, and with it the old end, over whatever is acknowledged from now on.
+            for _ in CONTROL_SLOT_OFFSETS {
+                segments.update_control(|control| control.durable = survey.end)?;
+            }
+        }
+        Some(_) => segments.update_control(|control| control.epoch = epoch)?,
+        None => segments.update_control(|_| {})?,
+    }
+    Ok(epoch)
 }
 
 /// Opens and locks the lock file. A directory that does not exist or is empty gets one; anything else that is no log, or
@@ -161,10 +188,14 @@ fn keep_spares(options: &Options, storage: &Arc<dyn Storage>, files: &Files) -> 
     Ok(spares)
 }
 
-/// Steps 2 to 4 above. Returns where the stream goes on, and in which epoch.
-fn settle(storage: &Arc<dyn Storage>, segments: &Segments, files: &Files, survey: &Survey) -> Result<(u64, u32)> {
-    let epoch = files.control.epoch.max(survey.epoch) + 1;
-    segments.update_control(|control| control.epoch = epoch)?;
+/// Steps 4 to 7. Returns where the stream goes on, and in which epoch.
+fn settle(
+    storage: &Arc<dyn Storage>,
+    segments: &Segments,
+    files: &Files,
+    survey: &Survey,
+    epoch: u32,
+) -> Result<(u64, u32)> {
     if survey.end > survey.durable {
         rewrite(segments, survey)?;
         let (first, first_epoch) = boundary_before(files, survey);
@@ -173,18 +204,30 @@ fn settle(storage: &Arc<dyn Storage>, segments: &Segments, files: &Files, survey
             let error = std::io::Error::new(ErrorKind::InvalidData, "the tail changed while it was recovered");
             return Err(Error::io("read", storage.path(), error));
         }
+        // Every segment that was written again, not only the newest.
+        stream::sync(segments, survey.durable, survey.end)?;
     }
     let (position, epoch) = shut_out(segments, survey, epoch)?;
-    // From the last position known to be durable: every segment that was written again, and the one of the epoch record.
-    stream::sync(segments, survey.durable.min(survey.end), position)?;
+    clear_entries(segments, files, position)?;
     if let Some(checkpoint) = survey.checkpoint {
         segments.set_checkpoint(checkpoint);
     }
-    segments.update_control(|control| {
-        control.durable = position;
-        control.epoch = epoch;
-    })?;
+    segments.update_control(|control| control.durable = position)?;
     Ok((position, epoch))
+}
+
+/// Step 6. A sector that a lost tail left in a segment beyond the end would tell the next recovery, in the old epoch, that
+/// records begin there.
+fn clear_entries(segments: &Segments, files: &Files, position: u64) -> Result<()> {
+    for (index, entry) in (files.control.head..).zip(&files.entries) {
+        if index << segments.shift >= position && entry.is_some() {
+            let segment = segments.get(index)?;
+            let cleared = segment.file.write_all_at(&mut [IoSlice::new(&[0; SECTOR])], SECTOR as u64);
+            cleared.map_err(|error| Error::io("write", &segment.path, error))?;
+            segment.sync()?;
+        }
+    }
+    Ok(())
 }
 
 /// Where the second look begins: where the first one did.
@@ -207,20 +250,21 @@ fn rewrite(segments: &Segments, survey: &Survey) -> Result<()> {
         let Some(read) = input.read(position, &mut buffer[..wanted])? else {
             return Err(Error::corrupt(position, input.path(position), "the segment is missing"));
         };
-        stream::write(segments, position, &[&buffer[..read]], |base| entry(segments, survey, base))?;
+        stream::write(segments, position, &[&buffer[..read]], |base| entry(segments, survey, base, survey.epoch))?;
         position += read as u64;
     }
     Ok(())
 }
 
-/// The entry sector of the segment at `base`, whose beginning the survey walked over or ended at.
-fn entry(segments: &Segments, survey: &Survey, base: u64) -> Entry {
+/// The entry sector of the segment at `base`, whose beginning the survey walked over or ended at; `next_epoch` is in force
+/// behind the epoch record that follows the end.
+fn entry(segments: &Segments, survey: &Survey, base: u64, next_epoch: u32) -> Entry {
     let entered = survey.entered.iter().find(|entered| entered.base == base);
     let (first_record, epoch) = match entered {
         Some(entered) => (entered.first_record, entered.epoch),
         // The end itself: the epoch record begins here, or began before and reaches over.
         None if survey.end == base => (base, survey.epoch),
-        None => (survey.end + MARKER_RECORD_SIZE, segments.control().epoch),
+        None => (survey.end + MARKER_RECORD_SIZE, next_epoch),
     };
     Entry { first_record, durable: survey.durable, checkpoint: segments.checkpoint(), epoch }
 }
@@ -237,7 +281,7 @@ fn shut_out(segments: &Segments, survey: &Survey, epoch: u32) -> Result<(u64, u3
             Err(Error::NoSpace { .. }) => {
                 let zeros = [0; MARKER_RECORD_SIZE as usize];
                 let rest = &zeros[..(prepared - end) as usize];
-                stream::write(segments, end, &[rest], |base| entry(segments, survey, base))?;
+                stream::write(segments, end, &[rest], |base| entry(segments, survey, base, survey.epoch))?;
                 stream::sync(segments, end, prepared)?;
                 return Ok((end, survey.epoch));
             }
@@ -246,29 +290,25 @@ fn shut_out(segments: &Segments, survey: &Survey, epoch: u32) -> Result<(u64, u3
     }
     let marker = Durability { durable: end, checkpoint: segments.checkpoint(), epoch, clean_close: false };
     let record = marker.to_record(segments.id, end, Kind::Epoch);
-    stream::write(segments, end, &[&record], |base| entry(segments, survey, base))?;
+    stream::write(segments, end, &[&record], |base| entry(segments, survey, base, epoch))?;
+    stream::sync(segments, end, end + MARKER_RECORD_SIZE)?;
     Ok((end + MARKER_RECORD_SIZE, epoch))
 }
 
-/// Makes sure that the segment at `position` is there and says where its first record begins, also where the stream begins
-/// in the middle of it.
-fn begin_stream(segments: &Segments, position: u64, epoch: u32, files: &Files) -> Result<()> {
-    match segments.prepare_to(position + MARKER_RECORD_SIZE) {
-        Ok(()) => {}
-        // Everything that is there can be read and synced; appends will be refused until space is freed.
-        Err(Error::NoSpace { .. }) if segments.end() > segments.head() => {}
-        Err(error) => return Err(error),
+/// Where the stream begins in the middle of a segment, that segment is entered before there is a record: nothing else
+/// would ever write its entry sector.
+fn enter_first(segments: &Segments, files: &Files) -> Result<()> {
+    let first = files.control.first_lsn;
+    let index = first >> segments.shift;
+    let entered = files.entries.first().is_some_and(Option::is_some);
+    if files.control.head != index || first == index << segments.shift || entered {
+        return Ok(());
     }
-    let base = position >> segments.shift << segments.shift;
-    let first_lsn = files.control.first_lsn;
-    if position == first_lsn && position > base {
-        let segment = segments.get(position >> segments.shift)?;
-        let entry = Entry { first_record: first_lsn, durable: first_lsn, checkpoint: None, epoch };
-        let mut page = [0; HEADER_SIZE as usize - SECTOR];
-        page[..SECTOR].copy_from_slice(&entry.to_bytes(segments.id, segment.index));
-        let written = segment.file.write_all_at(&mut [std::io::IoSlice::new(&page)], SECTOR as u64);
-        written.map_err(|error| Error::io("write", &segment.path, error))?;
-        segment.sync()?;
-    }
-    Ok(())
+    segments.prepare_to(((index + 1) << segments.shift) - MARKER_RECORD_SIZE)?;
+    let segment = segments.get(index)?;
+    let entry = Entry { first_record: first, durable: first, checkpoint: None, epoch: 0 };
+    let bytes = entry.to_bytes(segments.id, index);
+    let written = segment.file.write_all_at(&mut [IoSlice::new(&bytes)], SECTOR as u64);
+    written.map_err(|error| Error::io("write", &segment.path, error))?;
+    segment.sync()
 }

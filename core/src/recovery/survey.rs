@@ -72,7 +72,10 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     let control = if lock { read_lock(storage)? } else { None };
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
         return match control {
-            Some(control) if control.end > control.head => Err(missing(storage, &control, control.head)),
+            // Only a creation that was cut off leaves none: truncation always leaves one.
+            Some(control) if control.end > control.head || control.head != control.first_lsn >> control.shift => {
+                Err(missing(storage, &control, control.head))
+            }
             Some(control) => Ok(Some(Files { control, entries: Vec::new(), spares, leftovers })),
             None if others.is_empty() || lock => Ok(None),
             None => {
@@ -275,6 +278,7 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
         if evidence.max(walk.survey.durable) <= walk.survey.end {
             let end = walk.survey.end;
             walk.survey.entered.retain(|entered| entered.base < end);
+            check_entries(storage, files, &walk.survey)?;
             return Ok(walk.survey);
         }
         // A log that is being written meanwhile may have got the record since it was looked at, and then the claim. A
@@ -286,6 +290,19 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
             return Err(Error::corrupt(at, path, format!("{reason}, below the acknowledged position {evidence}")));
         }
     }
+}
+
+/// A segment below a durable position was synced together with its entry sector, so that must be there.
+fn check_entries(storage: &Arc<dyn Storage>, files: &Files, survey: &Survey) -> Result<()> {
+    let control = &files.control;
+    for base in survey.entered.iter().map(|entered| entered.base).filter(|&base| base < survey.durable) {
+        let index = base >> control.shift;
+        if files.entries[(index - control.head) as usize].is_none() {
+            let path = storage.path().join(segment_name(index));
+            return Err(Error::corrupt(base, path, "the entry sector is damaged"));
+        }
+    }
+    Ok(())
 }
 
 struct Walk {

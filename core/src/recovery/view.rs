@@ -21,6 +21,8 @@ pub(crate) struct View {
     storage: Arc<dyn Storage>,
     id: LogId,
     shift: u32,
+    /// Whether the log was found closed cleanly.
+    pub(crate) clean: bool,
     reached: Mutex<Reached>,
     /// What a salvage passes over; `None` if this is none.
     salvaged: Option<Salvaged>,
@@ -72,7 +74,8 @@ impl View {
             let (end, epoch, checkpoint, durable) = (survey.end, survey.epoch, survey.checkpoint, survey.durable);
             Reached { end, epoch, checkpoint, durable }
         };
-        Ok(View { storage: Arc::clone(storage), id, shift, reached: Mutex::new(reached), salvaged: None })
+        let clean = files.control.clean_end.is_some();
+        Ok(View { storage: Arc::clone(storage), id, shift, clean, reached: Mutex::new(reached), salvaged: None })
     }
 
     /// A view of a damaged log: it reads up to `end` and passes over `holes`.
@@ -88,6 +91,7 @@ impl View {
             storage: Arc::clone(storage),
             id: control.id,
             shift: control.shift,
+            clean: control.clean_end.is_some(),
             reached: Mutex::new(reached),
             salvaged: Some(salvaged),
         }

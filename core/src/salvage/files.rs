@@ -26,8 +26,8 @@ pub(super) struct State {
     pub(super) entry: Option<Entry>,
     /// Whether the file itself has to be built anew.
     pub(super) damaged: bool,
-    /// Whether its bytes are this log's. A missing or foreign file has none.
-    pub(super) own: bool,
+    /// Whether there is a file at all. What of its bytes is the log's, the checksums tell.
+    pub(super) exists: bool,
 }
 
 /// Takes stock.
@@ -99,7 +99,7 @@ fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
 }
 
 fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State, Option<String>)> {
-    let bad = |own, reason: String| Ok((State { index, entry: None, damaged: true, own }, Some(reason)));
+    let bad = |exists, reason: String| Ok((State { index, entry: None, damaged: true, exists }, Some(reason)));
     let segment = match Segment::open(storage, index, Mode::Read) {
         Ok(segment) => segment,
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
@@ -110,20 +110,24 @@ fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State,
     let header = match segment.header(index << control.shift) {
         Ok(header) => header,
         Err(Error::Corrupt { reason, .. }) => return bad(true, reason),
+        // The lock file is of a version that is known, and a log has one version.
+        Err(Error::UnsupportedVersion { found, .. }) => {
+            return bad(true, format!("the header says format version {found}"));
+        }
         Err(error) => return Err(error),
     };
     let identity = header.identity;
     if (identity.id, identity.index, identity.shift) != (control.id, index, control.shift) {
-        return bad(false, "the file is another segment, or another log's".to_owned());
+        return bad(true, "the file is another segment, or another log's".to_owned());
     }
     let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
     let expected = HEADER_SIZE + (1 << control.shift);
     let entry = header.entry.ok().flatten();
     if len != expected {
         let reason = format!("the file is {len} bytes long instead of {expected}");
-        return Ok((State { index, entry, damaged: true, own: true }, Some(reason)));
+        return Ok((State { index, entry, damaged: true, exists: true }, Some(reason)));
     }
-    Ok((State { index, entry, damaged: false, own: true }, None))
+    Ok((State { index, entry, damaged: false, exists: true }, None))
 }
 
 impl Files {

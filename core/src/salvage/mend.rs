@@ -139,7 +139,7 @@ fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
     let file = storage.open(&new, Mode::CreateNew).map_err(failed)?;
     let len = HEADER_SIZE + (1 << control.shift);
     file.allocate(len).map_err(failed)?;
-    let old = if state.own { Some(storage.open(&name, Mode::Read).map_err(failed)?) } else { None };
+    let old = if state.exists { Some(storage.open(&name, Mode::Read).map_err(failed)?) } else { None };
     let mut buffer = vec![0; PIECE];
     let mut offset = 0;
     // Zeros are written where there is nothing to copy, so that all of the file holds data.

@@ -78,8 +78,8 @@ impl Report {
 /// reaches.
 ///
 /// # Errors
-/// [`Error::Io`](crate::Error::Io) if something cannot be read, [`Error::InvalidArgument`](crate::Error::InvalidArgument)
-/// if there is no log, [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion). Damage is no error: it is reported.
+/// [`Error::Io`](crate::Error::Io) if something cannot be read or the directory does not exist,
+/// [`Error::InvalidArgument`](crate::Error::InvalidArgument) if it holds no log, [`Error::UnsupportedVersion`](crate::Error::UnsupportedVersion). Damage is no error: it is reported.
 pub fn verify(dir: impl AsRef<Path>, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Report> {
     verify_on(Arc::new(FileStorage::new(dir.as_ref())), threads, progress)
 }

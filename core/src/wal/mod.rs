@@ -14,7 +14,7 @@ use crate::primitive::{Arc, Mutex};
 use crate::reader::{Iter, Record, Source, head_lsn, read_record, seek};
 use crate::recovery::View;
 use crate::stats::{Stats, read};
-use crate::storage::{Storage, fork_count, watch_forks};
+use crate::storage::{FileStorage, Storage, fork_count, watch_forks};
 use background::Background;
 use writer::Writer;
 
@@ -33,6 +33,24 @@ use writer::Writer;
 #[derive(Clone)]
 pub struct Wal {
     handle: Arc<Handle>,
+}
+
+impl Options {
+    /// Opens the log in the directory `dir`, or creates it.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open(self, dir: impl AsRef<Path>) -> Result<Wal> {
+        self.open_on(Arc::new(FileStorage::new(dir.as_ref())))
+    }
+
+    /// Opens the log on any storage.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_on(self, storage: Arc<dyn Storage>) -> Result<Wal> {
+        Wal::open_on(self, storage)
+    }
 }
 
 /// What all clones share. Dropping it closes the log.
@@ -65,7 +83,8 @@ impl Wal {
         Options::new().open(dir)
     }
 
-    pub(crate) fn open_on(options: Options, storage: Arc<dyn Storage>) -> Result<Wal> {
+    fn open_on(options: Options, storage: Arc<dyn Storage>) -> Result<Wal> {
+        options.check()?;
         let forks = watch_forks();
         let handle =
             |log, background| Handle { log, storage: Arc::clone(&storage), background: Mutex::new(background), forks };
@@ -156,7 +175,8 @@ impl Wal {
         self.open_writer()?.sync()
     }
 
-    /// Makes every record up to and including the one that begins at `lsn` durable.
+    /// Makes every record up to and including the one that begins at `lsn` durable; with it, what was appended since.
+    /// Whether a record begins there is looked at last, when it can be read.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] if no record begins at `lsn`, [`Error::Truncated`] if it lies below the head; otherwise
@@ -313,6 +333,7 @@ impl Wal {
                 stats.flushed = self.tail()?;
                 stats.published = stats.flushed;
                 stats.reserved = stats.flushed;
+                stats.closed_cleanly = view.clean;
                 stats.segments = end - head;
                 stats.segment_size = view.segment_size();
             }
@@ -321,6 +342,7 @@ impl Wal {
                 stats.flushed = Lsn::new(watermarks.flushed.load());
                 stats.published = Lsn::new(watermarks.published.load());
                 stats.reserved = Lsn::new(writer.reserve.reserved());
+                stats.closed_cleanly = writer.found_clean;
                 stats.segments = writer.segments.end() - writer.segments.head();
                 stats.segment_size = writer.segments.size();
                 stats.buffer_size = writer.flush.ring.capacity();
@@ -343,7 +365,8 @@ impl Wal {
         self.handle.storage.path()
     }
 
-    /// The damage that a log opened with [`Recovery::Salvage`] passes over; empty otherwise.
+    /// The damaged ranges that a log opened with [`Recovery::Salvage`] passes over; empty otherwise. Damage that cost no
+    /// record, such as a segment's header that could be done without, is listed by [`verify`](crate::verify) only.
     #[must_use]
     pub fn damage(&self) -> Vec<crate::Damage> {
         match &self.handle.log {

@@ -26,6 +26,8 @@ pub(super) struct Writer {
     /// The durable position that the last commit marker named. Relaxed: written by sync leaders only, one at a time.
     marked: AtomicU64,
     closed: AtomicBool,
+    /// Whether the log had been closed cleanly when it was opened.
+    pub(super) found_clean: bool,
 }
 
 impl Writer {
@@ -60,6 +62,7 @@ impl Writer {
             options,
             marked: AtomicU64::new(position),
             closed: AtomicBool::new(false),
+            found_clean: opened.clean,
         })
     }
 

@@ -1,0 +1,36 @@
+//! Running a test for many seeds, and telling which one failed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Runs `test` for many seeds on all processors. `LIBWAL_SEED` replays one; `LIBWAL_SEEDS` says how many otherwise, by
+/// default `fewer`, and five times as many where `CI` is set.
+pub(crate) fn for_each_seed(fewer: u64, test: impl Fn(u64) + Sync) {
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    if let Some(seed) = number("LIBWAL_SEED") {
+        return test(seed);
+    }
+    let default = if std::env::var_os("CI").is_some() { fewer * 5 } else { fewer };
+    let count = number("LIBWAL_SEEDS").unwrap_or(default);
+    let next = AtomicU64::new(0);
+    let failed = Mutex::new(Vec::new());
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= count || failed.lock().expect("not poisoned").len() >= 10 {
+                        return;
+                    }
+                    if catch_unwind(AssertUnwindSafe(|| test(seed))).is_err() {
+                        failed.lock().expect("not poisoned").push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().expect("not poisoned");
+    assert!(failed.is_empty(), "seeds {failed:?} failed of {count}; replay with LIBWAL_SEED={}", failed[0]);
+}

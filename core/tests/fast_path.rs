@@ -1,0 +1,128 @@
+//! The fast path of an append costs no allocation and no system call: as long as a record fits into the free part of the
+//! buffer and does not complete a part that is worth flushing.
+
+#![allow(unsafe_code)] // A global allocator that counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::path::Path;
+use std::process::Command;
+
+use libwal::{Options, Wal};
+
+/// As many records of 112 bytes as stay below the first quarter of a buffer of 4 MiB, behind which a flush is due.
+const RECORDS: usize = 9_000;
+const PAYLOAD: [u8; 100] = [7; 100];
+/// For the child that is traced: where its log is.
+const CHILD: &str = "LIBWAL_FAST_PATH_CHILD";
+/// Paths that do not exist. Asking for them is how the child marks its trace.
+const BEGIN: &str = "/libwal-fast-path-begins";
+const END: &str = "/libwal-fast-path-ends";
+
+thread_local! {
+    /// Allocations by this thread; constant and without a destructor, so that counting allocates nothing itself.
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+impl Counting {
+    fn count() {
+        ALLOCATIONS.with(|counter| counter.set(counter.get() + 1));
+    }
+}
+
+// SAFETY: every call is handed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Counting::count();
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Counting::count();
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Counting::count();
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the same contract.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn open(dir: &Path) -> Wal {
+    Options::new().buffer_size(4 << 20).background(false).open(dir).expect("a log")
+}
+
+fn append(log: &Wal) {
+    for _ in 0..RECORDS {
+        log.append(&PAYLOAD).expect("an append");
+    }
+}
+
+#[test]
+fn an_append_allocates_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let before = ALLOCATIONS.get();
+    append(&log);
+    let allocations = ALLOCATIONS.get() - before;
+    assert_eq!(allocations, 0, "{RECORDS} appends made allocations");
+    // The counter works.
+    drop(std::hint::black_box(vec![0_u8; 64]));
+    assert_eq!(ALLOCATIONS.get() - before, 1);
+    assert_eq!(log.stats().unwrap().flushes, 0, "nothing of it was flushed meanwhile");
+    assert_eq!(log.iter().unwrap().count(), RECORDS);
+}
+
+/// Not a test of its own: what the traced child does.
+#[test]
+#[ignore = "run by the other tests, under strace"]
+fn traced_child() {
+    let Some(dir) = std::env::var_os(CHILD) else { return };
+    let log = open(Path::new(&dir));
+    assert!(std::fs::metadata(BEGIN).is_err());
+    append(&log);
+    assert!(std::fs::metadata(END).is_err());
+    log.close().unwrap();
+}
+
+#[test]
+fn an_append_makes_no_system_call() {
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let traced = Command::new("strace")
+        .args(["-f", "-qq", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "traced_child", "--ignored", "--test-threads=1"])
+        .env(CHILD, dir.path().join("log"))
+        .output();
+    let works = |output: &std::process::Output| output.status.success();
+    let text = std::fs::read_to_string(&trace).unwrap_or_default();
+    if !traced.as_ref().is_ok_and(works) && !text.contains(BEGIN) {
+        // Missing, or not allowed to trace here.
+        assert!(std::env::var("LIBWAL_NO_SKIP").as_deref() != Ok("1"), "strace is not available: {traced:?}");
+        println!("skipped: strace is not available");
+        return;
+    }
+    let output = traced.expect("it left a trace");
+    assert!(works(&output), "{}", String::from_utf8_lossy(&output.stdout));
+    let line = |marker: &str| text.lines().position(|line| line.contains(marker)).expect("the marker is in the trace");
+    let between: Vec<_> = text.lines().take(line(END)).skip(line(BEGIN) + 1).collect();
+    assert!(between.is_empty(), "{RECORDS} appends made {} system calls:\n{}", between.len(), between.join("\n"));
+    // What was traced is the log: its close wrote and synced, behind the second marker.
+    let behind: Vec<_> = text.lines().skip(line(END)).collect();
+    assert!(["pwritev", "fdatasync"].iter().all(|call| behind.iter().any(|line| line.contains(call))));
+}

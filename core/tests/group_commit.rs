@@ -1,0 +1,219 @@
+//! Faults of concurrency that other logs were found to have, shown on a storage whose syncs can be held back.
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use libwal::storage::{Mode, SimStorage, Storage, StorageFile};
+use libwal::{Error, Options, Wal};
+
+/// What can be held back.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    syncs_held: bool,
+    allocations_held: bool,
+    /// How many calls wait.
+    waiting: usize,
+    /// How many syncs of segments were let through.
+    syncs: usize,
+}
+
+impl Gate {
+    fn set(&self, change: impl FnOnce(&mut GateState)) {
+        change(&mut self.state.lock().expect("not poisoned"));
+        self.changed.notify_all();
+    }
+
+    fn pass(&self, held: impl Fn(&GateState) -> bool) {
+        let mut state = self.state.lock().expect("not poisoned");
+        state.waiting += 1;
+        self.changed.notify_all();
+        state = self.changed.wait_while(state, |state| held(state)).expect("not poisoned");
+        state.waiting -= 1;
+    }
+
+    /// Waits until some call is held back.
+    fn until_held(&self) {
+        let state = self.state.lock().expect("not poisoned");
+        drop(self.changed.wait_while(state, |state| state.waiting == 0).expect("not poisoned"));
+    }
+
+    fn syncs(&self) -> usize {
+        self.state.lock().expect("not poisoned").syncs
+    }
+}
+
+#[derive(Clone, Default)]
+struct Gated {
+    disk: SimStorage,
+    gate: Arc<Gate>,
+}
+
+struct GatedFile {
+    file: Arc<dyn StorageFile>,
+    gate: Arc<Gate>,
+    segment: bool,
+}
+
+impl Storage for Gated {
+    fn path(&self) -> PathBuf {
+        self.disk.path()
+    }
+    fn create_dir(&self) -> io::Result<()> {
+        self.disk.create_dir()
+    }
+    fn exists(&self) -> io::Result<bool> {
+        self.disk.exists()
+    }
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+    fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
+        let file = self.disk.open(name, mode)?;
+        Ok(Arc::new(GatedFile { file, gate: Arc::clone(&self.gate), segment: name.ends_with(".wal") }))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+}
+
+impl StorageFile for GatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buf, offset)
+    }
+    fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        self.file.write_all_at(bufs, offset)
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.gate.pass(|state| state.allocations_held);
+        self.file.allocate(len)
+    }
+    fn sync(&self) -> io::Result<()> {
+        if self.segment {
+            self.gate.pass(|state| state.syncs_held);
+            self.gate.set(|state| state.syncs += 1);
+        }
+        self.file.sync()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn try_lock(&self) -> io::Result<bool> {
+        self.file.try_lock()
+    }
+}
+
+/// A log that was opened before, so that its newest segment is synced through a handle that can be held back.
+fn opened() -> (Gated, Wal) {
+    let storage = Gated::default();
+    let open = || options().open_on(Arc::new(storage.clone())).expect("the log opens");
+    open().close().expect("closed");
+    let wal = open();
+    (storage, wal)
+}
+
+fn options() -> Options {
+    Options::new().segment_size(1 << 16).buffer_size(1 << 14).background(false)
+}
+
+#[test]
+fn waking_only_those_whose_record_became_durable() {
+    let (storage, wal) = opened();
+    let gate = &storage.gate;
+    let early = wal.append(b"early").expect("appended");
+    gate.set(|state| state.syncs_held = true);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| wal.sync().expect("synced"));
+        gate.until_held();
+        // Appended while the sync is on the disk, so that sync says nothing about it.
+        let late = wal.append(b"late").expect("appended");
+        wal.flush().expect("flushed");
+        let waiter = scope.spawn(|| wal.wait_durable(early, None));
+        gate.set(|state| state.syncs_held = false);
+        first.join().expect("synced");
+        assert!(waiter.join().expect("woken").expect("durable"));
+        assert!(wal.durable_lsn() <= late, "the sync began before the record was flushed");
+        assert!(!wal.wait_durable(late, Some(Duration::from_millis(1))).expect("open"));
+        wal.sync().expect("synced");
+        assert!(wal.wait_durable(late, Some(Duration::ZERO)).expect("open"));
+    });
+}
+
+#[test]
+fn one_sync_serves_everybody_who_waits() {
+    let (storage, wal) = opened();
+    let gate = &storage.gate;
+    wal.append(b"first").expect("appended");
+    gate.set(|state| state.syncs_held = true);
+    let before = gate.syncs();
+    thread::scope(|scope| {
+        scope.spawn(|| wal.sync().expect("synced"));
+        gate.until_held();
+        for n in 0..32u8 {
+            let wal = &wal;
+            scope.spawn(move || wal.append_and_sync(&[n; 40]).expect("synced"));
+        }
+        while wal.tail().expect("open").get() < wal.durable_lsn().get() + 32 * 48 {
+            thread::yield_now();
+        }
+        // All have appended. Most of them wait by now; those that do not may need a sync of their own.
+        thread::sleep(Duration::from_millis(50));
+        gate.set(|state| state.syncs_held = false);
+    });
+    let syncs = gate.syncs() - before;
+    assert!(syncs < 16, "{syncs} syncs for 32 threads");
+}
+
+#[test]
+fn appends_go_on_while_a_sync_is_on_the_disk() {
+    let (storage, wal) = opened();
+    wal.append(b"first").expect("appended");
+    storage.gate.set(|state| state.syncs_held = true);
+    thread::scope(|scope| {
+        let sync = scope.spawn(|| wal.sync().expect("synced"));
+        storage.gate.until_held();
+        // More than the buffer holds, so this is flushed as well.
+        for _ in 0..100 {
+            wal.append(&[1; 400]).expect("appended");
+        }
+        wal.flush().expect("flushed");
+        assert!(!sync.is_finished());
+        storage.gate.set(|state| state.syncs_held = false);
+    });
+}
+
+#[test]
+fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
+    let storage = Gated::default();
+    let options = options().background(true);
+    let wal = options.clone().open_on(Arc::new(storage.clone())).expect("the log opens");
+    // The background thread prepares the second segment at once. Wait for it, and hold the third one back.
+    while wal.stats().expect("open").segments < 2 {
+        thread::yield_now();
+    }
+    storage.gate.set(|state| state.allocations_held = true);
+    while wal.tail().expect("open").get() < (1 << 16) + 20_000 {
+        wal.append(&[1; 400]).expect("appended");
+    }
+    storage.gate.until_held();
+    while wal.tail().expect("open").get() < (2 << 16) - 1000 {
+        wal.append_and_sync(&[1; 400]).expect("there is room in the second one");
+    }
+    assert!(matches!(wal.try_append(&[1; 4000]), Err(Error::Full)));
+    storage.gate.set(|state| state.allocations_held = false);
+    wal.append(&[1; 4000]).expect("appended");
+}
