@@ -92,6 +92,7 @@ mod tests {
         assert!(["", "0", "-1", "never", "ms"].iter().all(|text| sync(text).is_err()));
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
         assert!(["", "-1", "nan", "inf", "1e300", "x"].iter().all(|text| seconds(text).is_err()));
-        assert!(lsn("576460752303423488").is_ok() && lsn("576460752303423489").is_err() && lsn("x").is_err());
+        let beyond = (Lsn::MAX.get() + 1).to_string();
+        assert!(lsn(&Lsn::MAX.to_string()).is_ok() && lsn(&beyond).is_err() && lsn("x").is_err());
     }
 }

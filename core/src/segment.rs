@@ -21,7 +21,7 @@ use crate::format::{
     SECTOR,
 };
 use crate::poison::Poison;
-use crate::primitive::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::primitive::{Arc, AtomicU64, Mutex, Ordering};
 use crate::storage::{Mode, Storage, StorageFile};
 use crate::watermark::Watermarks;
 
@@ -126,8 +126,9 @@ pub(crate) fn header_error(why: HeaderError, lsn: u64, path: &std::path::Path) -
     }
 }
 
-/// Reads both control slots. `None` if the file is empty: a creation that was cut off before its first write.
-pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path) -> Result<Option<Control>> {
+/// Reads both control slots. `None` if the file is empty: a creation that was cut off before its first write; or, if there
+/// is no segment either (`creating`), in the middle of it.
+pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path, creating: bool) -> Result<Option<Control>> {
     let mut slots = [[0; SECTOR]; 2];
     let mut all_zero = true;
     for (slot, offset) in slots.iter_mut().zip(CONTROL_SLOT_OFFSETS) {
@@ -135,6 +136,11 @@ pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path) -> Re
         all_zero &= slot.iter().all(|&byte| byte == 0);
     }
     if all_zero {
+        return Ok(None);
+    }
+    // The very first write goes to the second slot; a creation that failed in the middle of it has left the first empty.
+    let first_write = slots[0].iter().all(|&byte| byte == 0) && Control::parse(&slots[1]).is_err();
+    if first_write && creating {
         return Ok(None);
     }
     Control::newest([&slots[0], &slots[1]]).map(Some).map_err(|why| header_error(why, 0, path))

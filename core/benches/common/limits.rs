@@ -9,7 +9,6 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,13 +17,27 @@ use super::{record_size, timed};
 
 const RING: u64 = 4 << 20;
 const BATCH: u64 = 1 << 20;
-const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Writes all of `bytes` at `offset`.
+#[cfg(unix)]
+fn write_at(file: &File, bytes: &[u8], offset: u64) {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset).expect("a write");
+}
+
+/// Writes all of `bytes` at `offset`. The file's position moves; only one thread at a time uses it here.
+#[cfg(not(unix))]
+fn write_at(mut file: &File, bytes: &[u8], offset: u64) {
+    use std::io::{Seek, SeekFrom, Write};
+    file.seek(SeekFrom::Start(offset)).expect("a seek");
+    file.write_all(bytes).expect("a write");
+}
 
 /// A file of `len` zeros, written and synced: what is written into it later needs no new blocks.
 pub(crate) fn zeroed_file(path: &Path, len: u64) -> File {
     let file = File::options().read(true).write(true).create_new(true).open(path).expect("a new file");
     for offset in (0..len).step_by(ZEROS.len()) {
-        file.write_all_at(&ZEROS[..(len - offset).min(ZEROS.len() as u64) as usize], offset).expect("zeros");
+        write_at(&file, &ZEROS[..(len - offset).min(ZEROS.len() as u64) as usize], offset);
     }
     file.sync_all().expect("a sync");
     file
@@ -137,7 +150,7 @@ impl Ring {
                 // SAFETY: inside the ring, by the two lines above. Complete (the links were loaded), and not written again
                 // before `flushed` moves.
                 let bytes = unsafe { std::slice::from_raw_parts(self.base().add(at as usize), len as usize) };
-                file.write_all_at(bytes, offset).expect("a write");
+                write_at(file, bytes, offset);
             }
             flushed = walked;
             self.flushed.0.store(flushed, Ordering::Release);
@@ -152,7 +165,7 @@ pub(crate) fn commits(file: &File, offset: &mut u64, count: usize, payload: &[u8
     for _ in 0..count {
         record[..4].copy_from_slice(&crc32c::crc32c(payload).to_le_bytes());
         record[8..8 + payload.len()].copy_from_slice(payload);
-        file.write_all_at(&record, *offset).expect("a write");
+        write_at(file, &record, *offset);
         file.sync_data().expect("a sync");
         *offset += record.len() as u64;
     }

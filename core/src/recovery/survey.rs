@@ -69,7 +69,8 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     }
     // A file system's own directory may stand in an otherwise empty one.
     others.retain(|name| name != "lost+found");
-    let control = if lock { read_lock(storage)? } else { None };
+    let creating = segments.is_empty() && spares.is_empty();
+    let control = if lock { read_lock(storage, creating)? } else { None };
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
         return match control {
             // Only a creation that was cut off leaves none: truncation always leaves one.
@@ -114,10 +115,10 @@ fn missing(storage: &dyn Storage, control: &Control, index: u64) -> Error {
     Error::corrupt(index << control.shift, path, "the segment is missing")
 }
 
-fn read_lock(storage: &dyn Storage) -> Result<Option<Control>> {
+fn read_lock(storage: &dyn Storage, creating: bool) -> Result<Option<Control>> {
     let path = storage.path().join(LOCK_NAME);
     let file = storage.open(LOCK_NAME, Mode::Read).map_err(|error| Error::io("open", &path, error))?;
-    read_control(&*file, &path)
+    read_control(&*file, &path, creating)
 }
 
 /// What the lock file would say, from the segments alone: somebody removed it. The segments describe themselves; what is

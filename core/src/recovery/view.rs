@@ -137,7 +137,7 @@ impl View {
     fn control(&self) -> Result<Option<Control>> {
         let path = self.storage.path().join(LOCK_NAME);
         match self.storage.open(LOCK_NAME, Mode::Read) {
-            Ok(file) => read_control(&*file, &path),
+            Ok(file) => read_control(&*file, &path, false),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Error::io("open", path, error)),
         }

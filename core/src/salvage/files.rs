@@ -69,7 +69,7 @@ fn segment_index(name: &str) -> Option<u64> {
 fn lock(storage: &dyn Storage) -> Result<Option<Control>> {
     let path = storage.path().join(LOCK_NAME);
     let file = storage.open(LOCK_NAME, Mode::Read).map_err(|error| Error::io("open", &path, error))?;
-    read_control(&*file, &path)
+    read_control(&*file, &path, false)
 }
 
 /// What the control slots would say, from the first segment with a valid identity.
