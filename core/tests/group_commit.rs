@@ -20,6 +20,7 @@ struct Gate {
 struct GateState {
     syncs_held: bool,
     allocations_held: bool,
+    writes_held: bool,
     /// How many calls wait.
     waiting: usize,
     /// How many syncs of segments were let through.
@@ -96,6 +97,9 @@ impl StorageFile for GatedFile {
         self.file.read_at(buf, offset)
     }
     fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        if self.segment {
+            self.gate.pass(|state| state.writes_held);
+        }
         self.file.write_all_at(bufs, offset)
     }
     fn allocate(&self, len: u64) -> io::Result<()> {
@@ -151,6 +155,23 @@ fn waking_only_those_whose_record_became_durable() {
         wal.sync().expect("synced");
         assert!(wal.wait_durable(late, Some(Duration::ZERO)).expect("open"));
     });
+}
+
+#[test]
+fn nothing_is_called_flushed_before_it_is_written() {
+    let (storage, wal) = opened();
+    let lsn = wal.append(b"on its way").expect("appended");
+    storage.gate.set(|state| state.writes_held = true);
+    thread::scope(|scope| {
+        let flushes = [(); 2].map(|()| scope.spawn(|| wal.flush().expect("flushed")));
+        storage.gate.until_held();
+        assert!(wal.stats().expect("open").flushed <= lsn);
+        // Whoever finds somebody else at it waits for the end of it.
+        thread::sleep(Duration::from_millis(20));
+        assert!(flushes.iter().all(|flush| !flush.is_finished()));
+        storage.gate.set(|state| state.writes_held = false);
+    });
+    assert!(wal.stats().expect("open").flushed > lsn);
 }
 
 #[test]

@@ -45,11 +45,20 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
             Err(error) => return Err(error),
         }
     }
-    let lock_damaged = !damage.is_empty();
-    let control = match control {
+    let mut control = match control {
         Some(control) => control,
         None => guessed(storage, &indexes)?,
     };
+    // A segment that no control slot names holds nothing, unless the slots are older than it.
+    for &index in indexes.iter().filter(|&&index| index >= control.end).collect::<Vec<_>>() {
+        let (state, _) = state(storage, &control, index)?;
+        if state.damaged || state.entry.is_some() {
+            control.end = index + 1;
+            let reason = format!("the control slot is older than segment {index}");
+            damage.push(FileDamage { path: dir.join(LOCK_NAME), reason });
+        }
+    }
+    let lock_damaged = !damage.is_empty();
     let mut segments = Vec::new();
     for index in control.head..control.end {
         let (state, reason) = state(storage, &control, index)?;
