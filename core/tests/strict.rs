@@ -7,7 +7,7 @@ use common::oracle::payload;
 use common::random::Random;
 use common::seeds::for_each_seed;
 use common::{contents, open, records, segment_name, small};
-use libwal::format::{Entry, HEADER_SIZE, Identity};
+use libwal::format::{Control, Entry, HEADER_SIZE, Identity};
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn};
 
@@ -160,6 +160,21 @@ fn what_is_missing_from_a_cleanly_closed_log_is_named() {
             // All of it stands in the segments as well, so either is right.
             judge(&image, &format!("seed {seed}, lock file of length {len}"));
         }
+    });
+}
+
+/// Whatever becomes of its last bytes, and although no record is missing: the end is known.
+#[test]
+fn the_end_of_a_cleanly_closed_log_is_checked() {
+    for_each_seed(60, |seed| {
+        let mut random = Random::new(seed);
+        let image = image(seed, &mut random, true);
+        let lock = image.disk.read_file("LOCK").expect("there");
+        let control = Control::newest([&lock[..512], &lock[4096..4608]]).expect("a control slot");
+        let at = control.clean_end.expect("closed cleanly") - 1 - random.below(32);
+        assert!(image.disk.flip_bit(&segment_name(at >> 12), HEADER_SIZE + at % 4096, random.below(8) as u8));
+        let what = format!("seed {seed}, bit at {at}");
+        names_the_file(&judge(&image, &what).expect(&what), (control.clean_end.unwrap_or(0) - 32) >> 12, &what);
     });
 }
 

@@ -49,7 +49,14 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
             Some(header) => return Ok(header.entry.ok().flatten().map_or(base, |entry| entry.first_record)),
             // Truncated since.
             None if source.head_index()? != index => {}
-            None => return Err(Error::corrupt(base, input.path(base), "the segment is missing")),
+            None => {
+                // A creation that was cut off before its first segment: nothing to read yet.
+                let (end, _) = source.end()?;
+                if end <= base {
+                    return Ok(end);
+                }
+                return Err(Error::corrupt(base, input.path(base), "the segment is missing"));
+            }
         }
     }
 }

@@ -35,7 +35,9 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     let mut control = scan.files.control;
     control.clean_end = None;
     control.end = control.end.max(scan.end.div_ceil(1 << control.shift));
-    control.durable = scan.end.min(control.durable.max(scan.bad.last().map_or(0, |bad| bad.hole.to)));
+    // A record boundary with a known epoch must lie at or below it: where nothing else is known, the head is one.
+    let mended = scan.bad.last().map_or(0, |bad| bad.hole.to).max(scan.head().0);
+    control.durable = scan.end.min(control.durable.max(mended));
     control.checkpoint = scan.checkpoint;
     control.epoch = control.epoch.max(scan.epoch);
     // Above what either slot may hold, also a damaged one.

@@ -48,6 +48,10 @@ struct RangeScan {
     epoch: u32,
     /// Whether something follows `end` that is neither a record nor zeros.
     followed: bool,
+    /// Whether a record ended in the range that is not followed by more of its batch.
+    closed: bool,
+    /// Where the batch began in which the range ends.
+    batch: Option<u64>,
 }
 
 /// What was found in a log.
@@ -118,7 +122,7 @@ impl Scan {
                     loop {
                         let nth = next.fetch_add(1, Ordering::Relaxed);
                         let Some(range) = ranges.get(nth) else { return };
-                        let scan = scan_range(input(storage, &files), range, &epochs);
+                        let scan = scan_range(input(storage, &files), range, &epochs, &mut None);
                         results.lock().push((nth, scan));
                         let done = done.fetch_add(range.to - range.from, Ordering::Relaxed) + range.to - range.from;
                         progress(Progress { done, total });
@@ -131,6 +135,16 @@ impl Scan {
         let mut scans = Vec::with_capacity(results.len());
         for (_, scan) in results {
             scans.push(scan?);
+        }
+        if scans.iter().any(|scan| !scan.holes.is_empty()) {
+            // A batch may reach from one range into the next, and is lost as a whole: look again, one after the other.
+            let mut batch = None;
+            scans.clear();
+            for range in &ranges {
+                scans.push(scan_range(input(storage, &files), range, &epochs, &mut batch)?);
+            }
+        } else {
+            close_batches(&mut scans);
         }
         let head = ranges.first().map_or(files.control.first_lsn, |range| range.from);
         Ok(Scan::conclude(files, head, scans))
@@ -245,11 +259,26 @@ fn ranges(files: &Files) -> Vec<Range> {
     starts.iter().zip(ends).map(|(&(from, epoch), (to, next))| Range { from, epoch, to, next }).collect()
 }
 
-/// Walks over one range.
-fn scan_range(input: Input, range: &Range, epochs: &[u32]) -> Result<RangeScan> {
-    let mut scan = RangeScan { end: range.from, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
+/// Where the last range ends inside a batch, the log ends in front of that batch, which may have begun in an earlier range.
+fn close_batches(scans: &mut [RangeScan]) {
+    let mut begun: Option<(u64, u32)> = None;
+    for scan in scans {
+        if scan.closed {
+            begun = scan.batch.map(|_| (scan.end, scan.epoch));
+        } else if let Some((end, epoch)) = begun {
+            (scan.end, scan.epoch) = (end, epoch);
+        } else {
+            begun = scan.batch.map(|_| (scan.end, scan.epoch));
+        }
+    }
+}
+
+/// Walks over one range. `batch` is where the batch began in which the range before ended, if it did; and on return, the
+/// same for this one.
+fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<u64>) -> Result<RangeScan> {
+    let start = batch.unwrap_or(range.from);
+    let mut scan = RangeScan { end: start, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
     let mut cursor = Cursor::new(input, range.from, scan.epoch);
-    let mut batch: Option<u64> = None;
     let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
     loop {
         let position = cursor.position();
@@ -257,10 +286,13 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32]) -> Result<RangeScan> 
             Some(reason) => reason,
             None => match cursor.step(range.to, Want::Check)? {
                 Step::Record(found) => {
-                    scan.note(&found, &cursor, &mut batch);
+                    scan.note(&found, &cursor, batch);
                     continue;
                 }
-                Step::End => return Ok(scan),
+                Step::End => {
+                    scan.batch = *batch;
+                    return Ok(scan);
+                }
                 Step::Invalid(why) => {
                     scan.followed = why != crate::format::Invalid::Empty;
                     why.to_string()
@@ -274,6 +306,7 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32]) -> Result<RangeScan> 
         let next = found.or(range.next.map(|epoch| (range.to, epoch)));
         let Some((mut to, epoch)) = next else {
             // The last range: whether this is the end or damage is decided by the claims.
+            scan.batch = *batch;
             return Ok(scan);
         };
         cursor = Cursor::new(cursor.input.again(), to, epoch);
@@ -319,6 +352,7 @@ impl RangeScan {
             batch.get_or_insert(found.lsn);
         } else {
             *batch = None;
+            self.closed = true;
             self.end = cursor.position();
             self.epoch = cursor.epoch();
         }
