@@ -67,6 +67,15 @@ impl Iter {
         if self.failed {
             return Ok(None);
         }
+        // Nearly always, without the detour through the general case.
+        if self.cursor.position() != self.next_hole {
+            if let Some(found) = self.cursor.step_in_buffer(self.end) {
+                if found.kind.is_user() {
+                    let data = self.cursor.payload(&found);
+                    return Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }));
+                }
+            }
+        }
         match self.advance() {
             Ok(Some(found)) => {
                 let data = self.cursor.payload(&found);
@@ -88,7 +97,6 @@ impl Iter {
     }
 
     /// Moves to the next record that is not the log's own.
-    #[inline]
     fn advance(&mut self) -> Result<Option<Found>> {
         loop {
             let position = self.cursor.position();

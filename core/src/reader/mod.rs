@@ -179,23 +179,29 @@ impl Cursor {
     }
 
     /// Decodes the record at the position and moves behind it. Nothing at or beyond `end` is looked at.
-    #[inline]
     pub(crate) fn step(&mut self, end: u64, want: Want) -> Result<Step> {
-        // Nearly every record lies in the buffer as a whole.
-        if self.to - self.from >= HEADER_WORD && self.position < end {
-            let bytes = &self.buffer[self.from..self.to];
-            if let Ok(word) = Word::parse(bytes) {
-                let size = word.size();
-                let is_common = size <= bytes.len() as u64 && size <= end - self.position;
-                if is_common && !matches!(word.kind(), Kind::Epoch | Kind::Padding) {
-                    let covered = &bytes[HEADER_WORD..size as usize];
-                    if Seal::extend(self.seal.begin(self.position, word), covered) == word.crc {
-                        return Ok(Step::Record(self.found(word, self.seal)));
-                    }
-                }
-            }
+        match self.step_in_buffer(end) {
+            Some(found) => Ok(Step::Record(found)),
+            None => self.step_slow(end, want),
         }
-        self.step_slow(end, want)
+    }
+
+    /// The same for what is nearly always the case: an ordinary valid record that lies in the buffer as a whole. `None`,
+    /// and nothing moved, in every other case.
+    #[inline]
+    fn step_in_buffer(&mut self, end: u64) -> Option<Found> {
+        let bytes = self.buffer.get(self.from..self.to).filter(|bytes| bytes.len() >= HEADER_WORD)?;
+        let word = Word::parse(bytes).ok()?;
+        let size = word.size();
+        let whole = size <= bytes.len() as u64 && self.position < end && size <= end - self.position;
+        if !whole || matches!(word.kind(), Kind::Epoch | Kind::Padding) {
+            return None;
+        }
+        let covered = &bytes[HEADER_WORD..size as usize];
+        if Seal::extend(self.seal.begin(self.position, word), covered) != word.crc {
+            return None;
+        }
+        Some(self.found(word, self.seal))
     }
 
     /// Every other case, the bad ones included.
