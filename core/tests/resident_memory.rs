@@ -38,7 +38,6 @@ fn given() -> Option<PathBuf> {
 }
 
 #[test]
-#[ignore = "run by the other test, in a process of its own"]
 fn writing_child() {
     let Some(dir) = given() else { return };
     let log = Wal::open(dir).unwrap();
@@ -56,7 +55,6 @@ fn writing_child() {
 }
 
 #[test]
-#[ignore = "run by the other test, in a process of its own"]
 fn recovering_child() {
     let Some(dir) = given() else { return };
     let log = Options::new().create(false).open(dir).unwrap();
@@ -76,7 +74,7 @@ fn recovering_child() {
 
 fn run(child: &str, dir: &Path) {
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", child, "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", child, "--nocapture", "--test-threads=1"])
         .env(DIR, dir)
         .output()
         .unwrap();
