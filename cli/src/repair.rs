@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// Really do it; otherwise only what would be dropped is printed
     #[arg(long)]
     yes: bool,
-    /// The directory for a copy of what is dropped, new or empty [default: <DIR>.dropped]
+    /// The directory for a copy of what is dropped, new or empty (by default: DIR.dropped)
     #[arg(long, value_name = "PATH")]
     keep: Option<PathBuf>,
 }

@@ -174,6 +174,8 @@ fn the_end_of_a_cleanly_closed_log_is_checked() {
         let at = control.clean_end.expect("closed cleanly") - 1 - random.below(32);
         assert!(image.disk.flip_bit(&segment_name(at >> 12), HEADER_SIZE + at % 4096, random.below(8) as u8));
         let what = format!("seed {seed}, bit at {at}");
+        // Not only when it is read: an open that went on from here would append behind damage.
+        assert!(open(&small(), &image.disk).is_err(), "{what}");
         names_the_file(&judge(&image, &what).expect(&what), (control.clean_end.unwrap_or(0) - 32) >> 12, &what);
     });
 }

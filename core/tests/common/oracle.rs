@@ -78,7 +78,7 @@ impl Oracle {
         Oracle { seed: self.seed, state: Mutex::new(self.state().clone()) }
     }
 
-    /// Lets records be there that nobody reported, if they describe themselves: 16 bytes or more, in their writer's order.
+    /// Lets records be there that nobody reported, if they describe themselves: 16 bytes or more, in order.
     pub(crate) fn expect_unheard(&self) {
         self.state().unheard = true;
     }
@@ -167,7 +167,7 @@ impl Oracle {
         self.same(record, expected.ok_or_else(|| format!("LSN {} was never given", record.lsn))?)
     }
 
-    /// Judges a log that is written at this moment: what was appended before must all be there. `wal` may hold more only
+    /// Judges a log that is being written: what was appended before must all be there. `wal` may hold more only
     /// if other threads append.
     pub(crate) fn check_live(&self, wal: &Wal) -> Result<(), String> {
         let live = self.fork();
