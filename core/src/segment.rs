@@ -378,6 +378,14 @@ impl Segments {
         self.write_control(&mut self.files.lock(), change)
     }
 
+    /// Changes the control slots durably for the last time: under the same lock, nobody changes them afterwards.
+    pub(crate) fn finish_control(&self, change: impl FnOnce(&mut Control)) -> Result<()> {
+        let mut files = self.files.lock();
+        let written = self.write_control(&mut files, change);
+        files.lock = None;
+        written
+    }
+
     /// Lets go of the lock file, and with it of the lock. Nothing can be changed afterwards.
     pub(crate) fn unlock(&self) {
         self.files.lock().lock = None;

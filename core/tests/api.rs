@@ -372,3 +372,22 @@ fn a_reader_needs_a_log() {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }
+
+#[test]
+fn a_close_that_succeeded_is_a_clean_one_whatever_raced_with_it() {
+    for _ in 0..200 {
+        let storage = SimStorage::new();
+        let log = open(small(), &storage);
+        let racing = log.clone();
+        let other = std::thread::spawn(move || {
+            while racing.checkpoint(b"state").is_ok() && racing.append(&[1; 900]).is_ok() {
+                let _ = racing.truncate_before(racing.tail().unwrap());
+            }
+        });
+        std::thread::yield_now();
+        log.close().unwrap();
+        other.join().unwrap();
+        let report = libwal::verify_on(Arc::new(storage), 1, &|_| {}).unwrap();
+        assert!(report.closed_cleanly && report.is_sound(), "{report:?}");
+    }
+}

@@ -16,6 +16,11 @@ pub(crate) trait Source: Send + Sync {
     /// record boundary outside any batch.
     fn end(&self) -> Result<(u64, u32)>;
 
+    /// The failure that keeps what was appended from being read, if there was one.
+    fn failure(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Damaged ranges to pass over, ascending. Empty but for a salvage.
     fn holes(&self) -> &[Hole] {
         &[]
@@ -86,6 +91,7 @@ pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
 pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
     let (end, epoch_at_end) = source.end()?;
     if lsn > end {
+        source.failure()?;
         return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log, {end}")));
     }
     if lsn == end {

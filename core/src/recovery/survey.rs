@@ -293,12 +293,13 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
     }
 }
 
-/// A segment below a durable position was synced together with its entry sector, so that must be there.
+/// A segment below a durable position was synced together with its entry sector, so that must be there; also where the walk
+/// began behind it, on the word of a later segment.
 fn check_entries(storage: &Arc<dyn Storage>, files: &Files, survey: &Survey) -> Result<()> {
     let control = &files.control;
-    for base in survey.entered.iter().map(|entered| entered.base).filter(|&base| base < survey.durable) {
-        let index = base >> control.shift;
-        if files.entries[(index - control.head) as usize].is_none() {
+    for (index, entry) in (control.head..).zip(&files.entries) {
+        let base = index << control.shift;
+        if entry.is_none() && base.max(control.first_lsn) < survey.durable {
             let path = storage.path().join(segment_name(index));
             return Err(Error::corrupt(base, path, "the entry sector is damaged"));
         }

@@ -306,7 +306,7 @@ impl Writer {
             end
         };
         let epoch = self.flush.seal.epoch();
-        self.segments.update_control(|control| {
+        self.segments.finish_control(|control| {
             control.durable = end;
             control.clean_end = Some(clean_end);
             control.epoch = epoch;
@@ -328,6 +328,10 @@ impl Source for Writer {
 
     fn head_index(&self) -> Result<u64> {
         Ok(self.segments.head())
+    }
+
+    fn failure(&self) -> Result<()> {
+        self.flush.poison.check()
     }
 
     fn end(&self) -> Result<(u64, u32)> {
