@@ -19,10 +19,13 @@
 //! limit in two steps; the version that an addition met tells by which limit it is to be judged. Reopening without a new
 //! limit needs no new version: what overran a limit overruns it whenever it is looked at.
 //!
-//! Why 8 bits are enough: a valid claim that is not yet settled keeps the ring from moving on by more than its capacity,
-//! at most one segment, and each new version adds at least a segment; so its version is never 256 old. An addition
-//! that overran and whose thread then slept through exactly 256 raises would be judged by a newer limit, but also by the
-//! position at which that version began ([`Extent::base`]), which by then lies 255 segments beyond it.
+//! Why 8 bits are enough. A version is kept until everything below its limit was flushed ([`Reserve::raise`]), so that of a
+//! valid claim, which is not published before it is settled, is always there, and found among those with the same 8 bits
+//! by its position. An addition that overran, and whose thread then slept through 256 raises or more, is held against
+//! newer versions too, but also against the position at which each began ([`Extent::base`]). Each raise adds at least a
+//! segment, and the limit is never more than a few segments ahead; so that position lies some 250 segments beyond the
+//! limit that was overrun, further than additions of at most a ring each, one for each thread, overrun it. (Longer claims
+//! do not add, they compare and swap: [`Reserve::claim_long`].)
 
 use std::collections::VecDeque;
 
@@ -83,12 +86,14 @@ struct Extent {
 
 /// What is decided under the lock.
 struct Gate {
-    /// The last versions, at most 256, the newest at the back.
+    /// The versions that may still be asked for, the newest at the back.
     extents: VecDeque<Extent>,
     /// The version of the newest extent, in full.
     version: u64,
     /// The end of the prepared space; ahead of the newest extent's limit while the word is overrun.
     available: u64,
+    /// Everything below was flushed, so every claim there is settled.
+    flushed: u64,
     /// Where the stream ends, once it was shut.
     shut_at: Option<u64>,
 }
@@ -97,6 +102,11 @@ impl Gate {
     /// The limit in force.
     fn limit(&self) -> u64 {
         self.extents.back().expect("there is always a version").limit
+    }
+
+    /// Where the version in force began.
+    fn base(&self) -> u64 {
+        self.extents.back().expect("there is always a version").base
     }
 }
 
@@ -130,6 +140,7 @@ impl Reserve {
             extents: VecDeque::from([Extent { base: position, limit }]),
             version: 0,
             available: limit,
+            flushed: position,
             shut_at: None,
         };
         Reserve {
@@ -188,6 +199,19 @@ impl Reserve {
         }
     }
 
+    /// Claims `size` bytes that are more than a ring: by compare-and-swap, so that an addition never overruns by much.
+    pub(crate) fn claim_long(&self, size: u64) -> Result<Claim, Refused> {
+        loop {
+            match self.try_claim(size, u64::MAX) {
+                // Overrun: wait until it is reopened.
+                Err(Refused::Full) => {
+                    self.settled(&mut self.gate.lock());
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// Judges an addition that met `word`, by the limit of the version it met. `None`: it overran and was wiped out, add
     /// again.
     #[cold]
@@ -195,18 +219,15 @@ impl Reserve {
         let mut gate = self.gate.lock();
         let position = position_of(word);
         let age = (gate.version - (word >> POSITION_BITS)) as usize % VERSIONS;
-        let newest = gate.extents.len() - 1;
-        let met = newest.checked_sub(age).map(|nth| &gate.extents[nth]);
-        if let Some(extent) = met {
-            if extent.base <= position && position + size <= extent.limit {
-                return Ok(Some(Claim { position, size }));
-            }
+        let mut met = gate.extents.iter().rev().skip(age).step_by(VERSIONS);
+        if met.any(|extent| extent.base <= position && position + size <= extent.limit) {
+            return Ok(Some(Claim { position, size }));
         }
         if gate.shut_at.is_some() {
             return Err(Refused::Shut);
         }
         let limit = gate.limit();
-        if age == 0 && position <= limit {
+        if age == 0 && position <= limit && gate.base() <= position {
             // This addition is the one that overran the limit from at or below it. Everything below `position` is claimed;
             // all that was added since overran as well, and is wiped out by this store.
             let raised = gate.available;
@@ -236,9 +257,10 @@ impl Reserve {
         }
     }
 
-    /// Disk space is now prepared up to `end`.
-    pub(crate) fn raise(&self, end: u64) {
+    /// Disk space is now prepared up to `end`, and everything below `flushed` was flushed.
+    pub(crate) fn raise(&self, end: u64, flushed: u64) {
         let mut gate = self.gate.lock();
+        gate.flushed = gate.flushed.max(flushed);
         if gate.shut_at.is_some() || end <= gate.available {
             return;
         }
@@ -284,7 +306,7 @@ impl Reserve {
     fn begin_version(&self, gate: &mut Gate, base: u64, limit: u64) {
         gate.version += 1;
         gate.extents.push_back(Extent { base, limit });
-        if gate.extents.len() == VERSIONS {
+        while gate.extents.len() > 1 && gate.extents[0].limit <= gate.flushed {
             gate.extents.pop_front();
         }
         // Release: pairs with the acquire in `claim`, `try_claim` and `reserved`; the word has this version already.
@@ -321,7 +343,7 @@ mod tests {
         assert_eq!(reserve.reserved(), 90 * 8);
         assert_eq!(reserve.claim(10 * 8).unwrap().position(), 90 * 8);
         assert_eq!(reserve.claim(8).unwrap_err(), Refused::NeedSpace);
-        reserve.raise(101 * 8);
+        reserve.raise(101 * 8, 0);
         assert_eq!(reserve.claim(8).unwrap().position(), 100 * 8);
     }
 
@@ -332,7 +354,7 @@ mod tests {
         assert_eq!(reserve.shut(), 80);
         assert_eq!(reserve.claim(8).unwrap_err(), Refused::Shut);
         assert_eq!(reserve.try_claim(8, u64::MAX).unwrap_err(), Refused::Shut);
-        reserve.raise(8000);
+        reserve.raise(8000, 0);
         assert_eq!(reserve.claim(8).unwrap_err(), Refused::Shut);
         assert_eq!((reserve.shut(), reserve.reserved()), (80, 80));
     }
@@ -367,7 +389,8 @@ mod tests {
             })
             .collect();
         while reserve.available() < LIMIT {
-            reserve.raise(reserve.available() + 64);
+            // Nothing is flushed, as far as this one knows, so nothing is forgotten.
+            reserve.raise(reserve.available() + 64, 0);
             if reserve.available() % 640 == 0 {
                 thread::yield_now();
             }

@@ -154,10 +154,9 @@ impl Writer {
     /// Claims `size` bytes; prepares disk space for them first where it is not there.
     #[inline]
     fn claim(&self, size: u64) -> Result<Claim> {
-        match self.reserve.claim(size) {
-            Ok(claim) => Ok(claim),
-            Err(refused) => self.claim_slow(size, refused),
-        }
+        let claim =
+            if size > self.flush.ring.capacity() { self.reserve.claim_long(size) } else { self.reserve.claim(size) };
+        claim.or_else(|refused| self.claim_slow(size, refused))
     }
 
     #[cold]
@@ -167,12 +166,18 @@ impl Writer {
                 return Err(self.why_shut());
             }
             self.segments.prepare_to(self.reserve.reserved() + size)?;
-            self.reserve.raise(self.segments.limit());
-            match self.reserve.claim(size) {
+            self.raise_limit();
+            let long = size > self.flush.ring.capacity();
+            match if long { self.reserve.claim_long(size) } else { self.reserve.claim(size) } {
                 Ok(claim) => return Ok(claim),
                 Err(again) => refused = again,
             }
         }
+    }
+
+    /// Offers what is prepared to appends.
+    fn raise_limit(&self) {
+        self.reserve.raise(self.segments.limit(), self.flush.watermarks.flushed.load());
     }
 
     fn why_shut(&self) -> Error {
@@ -205,7 +210,7 @@ impl Writer {
         let index = self.reserve.reserved() >> self.segments.shift;
         let ahead = ((index + 2) << self.segments.shift) - MARKER_RECORD_SIZE;
         let prepared = if self.segments.limit() < ahead { self.segments.prepare_to(ahead) } else { Ok(()) };
-        self.reserve.raise(self.segments.limit());
+        self.raise_limit();
         self.retain()?;
         prepared
     }
