@@ -121,9 +121,12 @@ impl Flush {
         self.poison.check()
     }
 
-    /// Flushes what is published, unless somebody else is at it.
+    /// Flushes what is published, unless somebody else is at it; at most as much as the ring holds now, however fast others
+    /// publish.
     pub(crate) fn flush_if_free(&self) -> Result<()> {
-        while let Some(mut state) = self.state.try_lock() {
+        let until = self.room_end();
+        while self.watermarks.flushed.load() < until {
+            let Some(mut state) = self.state.try_lock() else { break };
             if !self.flush_run(&mut state)? {
                 break;
             }

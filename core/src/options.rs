@@ -136,7 +136,8 @@ impl Options {
         self
     }
 
-    /// Syncs in the background whenever this much time has passed and something is not durable. Needs `background`.
+    /// Syncs in the background whenever this much time has passed and something is not durable. Needs `background`. A sync
+    /// may come later than that while the same thread prepares a segment.
     #[must_use]
     pub fn sync_interval(mut self, interval: Option<Duration>) -> Options {
         self.sync_interval = interval;

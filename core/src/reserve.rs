@@ -218,12 +218,14 @@ impl Reserve {
     fn settle(&self, word: u64, size: u64) -> Result<Option<Claim>, Refused> {
         let mut gate = self.gate.lock();
         let position = position_of(word);
-        let age = (gate.version - (word >> POSITION_BITS)) as usize % VERSIONS;
+        let age = gate.version.wrapping_sub(word >> POSITION_BITS) as usize % VERSIONS;
         let mut met = gate.extents.iter().rev().skip(age).step_by(VERSIONS);
         if met.any(|extent| extent.base <= position && position + size <= extent.limit) {
             return Ok(Some(Claim { position, size }));
         }
-        if gate.shut_at.is_some() {
+        if let Some(end) = gate.shut_at {
+            // However often somebody tries, the additions must not reach the version's bits.
+            self.word.store(pack(gate.version, end), Ordering::Relaxed);
             return Err(Refused::Shut);
         }
         let limit = gate.limit();

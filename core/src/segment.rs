@@ -259,6 +259,11 @@ impl Segments {
             // Somebody else may have prepared one while this thread waited for the lock.
             if self.limit() < position {
                 self.poison.check()?;
+                // Once the lock is given back, another handle may own these files: a thread that comes late must not
+                // touch them.
+                if files.lock.is_none() {
+                    return Err(Error::Closed);
+                }
                 self.prepare(&mut files)?;
             }
         }

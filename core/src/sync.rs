@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::flush::Flush;
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicU8, Mutex, Ordering, thread};
@@ -146,7 +146,11 @@ impl Sync {
     }
 
     fn verdict(&self, target: u64) -> Result<()> {
-        if self.durable() >= target { Ok(()) } else { self.poison().check() }
+        if self.durable() >= target {
+            return Ok(());
+        }
+        // Every failure of a leader poisons; were one not to, this would still not be a success.
+        Err(self.poison().check().err().unwrap_or(Error::Closed))
     }
 
     /// Syncs for everyone, then hands the lead on.

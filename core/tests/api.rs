@@ -391,3 +391,45 @@ fn a_close_that_succeeded_is_a_clean_one_whatever_raced_with_it() {
         assert!(report.closed_cleanly && report.is_sound(), "{report:?}");
     }
 }
+
+#[test]
+fn a_log_of_records_larger_than_the_buffer_is_retained_as_any_other() {
+    for background in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let options = Options::new().segment_size(1 << 16).buffer_size(4096).background(background);
+        let options = options.retention(Retention::Segments(2)).retain_checkpoint(false);
+        let log = options.open(dir.path().join("log")).unwrap();
+        for _ in 0..300 {
+            log.append_and_sync(&[1; 8000]).unwrap();
+        }
+        // The thread may be behind; closing waits for it.
+        while background && log.stats().unwrap().segments > 6 {
+            log.append_and_sync(&[1; 8000]).unwrap();
+        }
+        assert!(log.stats().unwrap().segments <= 6);
+    }
+}
+
+#[test]
+fn a_log_that_only_tries_to_append_goes_on_without_a_background_thread() {
+    let log = open(small(), &SimStorage::new());
+    for _ in 0..200 {
+        if matches!(log.try_append(&[1; 900]), Err(Error::Full)) {
+            log.sync().unwrap();
+            log.try_append(&[1; 900]).unwrap();
+        }
+    }
+    assert_eq!(log.iter().unwrap().count(), 200);
+}
+
+#[test]
+fn refused_appends_never_wear_a_closed_log_out() {
+    let log = open(small(), &SimStorage::new());
+    let clone = log.clone();
+    log.close().unwrap();
+    let huge = vec![0; 60 << 20];
+    for _ in 0..1000 {
+        assert!(matches!(clone.append(&huge), Err(Error::Closed)));
+        assert!(matches!(clone.try_append(b"x"), Err(Error::Closed)));
+    }
+}

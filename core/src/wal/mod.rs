@@ -121,10 +121,11 @@ impl Wal {
         self.writer()?.append(Kind::Data, data).map(|(position, _)| Lsn::new(position))
     }
 
-    /// Appends a record if that needs no waiting: neither for room in the buffer nor for disk space.
+    /// Appends a record if that needs no waiting: neither for room in the buffer nor for disk space. The background thread
+    /// makes both; without it, [`flush`](Wal::flush) and [`sync`](Wal::sync) do.
     ///
     /// # Errors
-    /// [`Error::Full`] if it would have to wait; [`Error::TooLarge`] also if the record is longer than the buffer;
+    /// [`Error::Full`] if it would have to wait, also on a full disk; [`Error::TooLarge`] also if the record is longer than the buffer;
     /// otherwise as [`append`](Wal::append).
     pub fn try_append(&self, data: &[u8]) -> Result<Lsn> {
         self.writer()?.try_append(data).map(Lsn::new)
@@ -162,8 +163,7 @@ impl Wal {
     /// # Errors
     /// [`Error::Poisoned`] with the cause if writing failed, now or earlier; [`Error::Closed`], [`Error::Forked`].
     pub fn flush(&self) -> Result<()> {
-        let writer = self.open_writer()?;
-        writer.flush.flush_to(writer.reserve.reserved())
+        self.open_writer()?.flush()
     }
 
     /// Makes every record that was appended before durable. One sync serves all threads that wait for one.

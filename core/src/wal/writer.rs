@@ -75,6 +75,7 @@ impl Writer {
         let (position, end) = (claim.position(), claim.end());
         if size > self.flush.ring.capacity() {
             self.flush.write_direct(claim, &[(kind, data)])?;
+            self.filled(position, end);
             return Ok((position, end));
         }
         self.flush.wait_room(end)?;
@@ -134,6 +135,7 @@ impl Writer {
         if size > self.flush.ring.capacity() {
             let records: Vec<_> = records.iter().enumerate().map(|(nth, record)| (kind_of(nth), *record)).collect();
             self.flush.write_direct(claim, &records)?;
+            self.filled(position, end);
             return Ok((lsns, end));
         }
         self.flush.wait_room(end)?;
@@ -236,7 +238,25 @@ impl Writer {
 
     /// Makes everything that was appended before durable.
     pub(super) fn sync(&self) -> Result<()> {
-        self.commit(self.reserve.reserved())
+        self.commit(self.reserve.reserved())?;
+        self.stand_in();
+        Ok(())
+    }
+
+    /// Hands everything that was appended before to the operating system.
+    pub(super) fn flush(&self) -> Result<()> {
+        self.flush.flush_to(self.reserve.reserved())?;
+        self.stand_in();
+        Ok(())
+    }
+
+    /// Does the background thread's work where there is none: a log that is only written with `try_append` has nobody else
+    /// to prepare its segments.
+    fn stand_in(&self) {
+        if !self.options.background {
+            // On a full disk the append that needs the space is refused.
+            let _ = self.look_after_segments();
+        }
     }
 
     pub(super) fn commit(&self, target: u64) -> Result<()> {
