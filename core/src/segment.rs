@@ -103,6 +103,13 @@ impl Segment {
         Ok(Header { identity, entry })
     }
 
+    /// Whether the checksum of the identity sector fits, whatever it says.
+    pub(crate) fn identity_is_whole(&self) -> Result<bool> {
+        let mut sector = [0; SECTOR];
+        let read = self.file.read_at(&mut sector, 0).map_err(|error| Error::io("read", &self.path, error))?;
+        Ok(read == SECTOR && Identity::is_whole(&sector))
+    }
+
     /// Whether the file is still this segment, not one that was made of it since it was opened. The new identity is
     /// written before any new byte of the stream, so bytes that were read before a positive answer are the segment's own.
     pub(crate) fn is_current(&self) -> Result<bool> {
@@ -451,5 +458,35 @@ mod tests {
         for other in ["17.wal", "0000000000000000001x.wal", "+0000000000000000017.wal", "notes.txt", ""] {
             assert_eq!(Name::parse(other), Name::Other, "{other}");
         }
+    }
+
+    #[test]
+    fn nothing_is_touched_once_the_lock_is_given_back() {
+        let storage = crate::storage::SimStorage::new();
+        storage.create_dir().unwrap();
+        let lock = storage.open(LOCK_NAME, Mode::CreateNew).unwrap();
+        let control = Control {
+            sequence: 1,
+            id: LogId::from_bytes([1; 16]),
+            shift: 12,
+            first_lsn: 0,
+            head: 0,
+            end: 0,
+            durable: 0,
+            checkpoint: None,
+            clean_end: None,
+            epoch: 0,
+        };
+        let watermarks = Arc::new(Watermarks::at(0));
+        let shared: Arc<dyn Storage> = Arc::new(storage.clone());
+        let segments = Segments::new(shared, control, lock, Vec::new(), 0, watermarks, Arc::default());
+        segments.prepare_to(100).unwrap();
+        segments.finish_control(|control| control.clean_end = Some(0)).unwrap();
+        let (names, operations) = (storage.names(), storage.operations());
+        // A thread that was on its way when the log was closed: the files may be another handle's by now.
+        assert!(matches!(segments.prepare_to(5000), Err(Error::Closed)));
+        assert!(matches!(segments.update_control(|_| {}), Err(Error::Closed)));
+        assert!(matches!(segments.truncate(1), Ok(()) | Err(Error::Closed)));
+        assert_eq!((storage.names(), storage.operations()), (names, operations));
     }
 }

@@ -286,6 +286,30 @@ fn a_creation_that_failed_anywhere_is_no_obstacle_to_the_next_one() {
     }
 }
 
+/// A truncation that was killed before its control slot was synced, an open that acts on what the slot says, and then the
+/// power goes: the slot must not be the only thing that is lost.
+#[test]
+fn nothing_is_removed_on_the_word_of_a_slot_that_may_be_lost() {
+    for operations in 0..8 {
+        let (disk, wal) = with_tail(&[3000; 12]);
+        wal.sync().expect("synced");
+        let all = records(&wal);
+        disk.crash_after(operations);
+        let _ = wal.truncate_before(Lsn::new(all[10].0));
+        let killed = disk.kill();
+        for later in 0..30 {
+            let again = killed.kill();
+            again.crash_after(later);
+            drop(open(&small(), &again));
+            for seed in 0..4 {
+                let after = open(&small(), &again.crash(seed));
+                let after = after.unwrap_or_else(|error| panic!("{operations}, {later}, {seed}: {error}"));
+                assert_eq!(records(&after).last(), all.last());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_torn_tail_does_not_make_open_fail_for_good() {
     let (disk, _wal) = with_tail(&[700; 9]);

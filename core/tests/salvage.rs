@@ -293,3 +293,23 @@ fn a_header_with_an_absurd_version_is_damage_to_a_log_of_this_version() {
     assert!(matches!(open(&storage), Err(Error::UnsupportedVersion { path, .. }) if path.ends_with(file_of(SEGMENT))));
     repair_and_check(&storage, &records);
 }
+
+#[test]
+fn a_segment_of_a_newer_version_is_refused_and_left_alone() {
+    let (storage, _) = log();
+    let name = file_of(SEGMENT);
+    let mut bytes = storage.read_file(&name).unwrap();
+    bytes[8] = 2;
+    // The checksum, CRC-32C of the first 40 bytes, computed bit by bit.
+    let crc = bytes[..40].iter().fold(!0u32, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| (crc >> 1) ^ (0x82F6_3B78 & (crc & 1).wrapping_neg()))
+    });
+    bytes[40..44].copy_from_slice(&(!crc).to_le_bytes());
+    storage.write_file(&name, &bytes);
+    let newer = |error: Option<Error>| matches!(error, Some(Error::UnsupportedVersion { path, found: 2, .. }) if path.ends_with(&name));
+    assert!(newer(open(&storage).err()));
+    assert!(newer(libwal::verify_on(Arc::new(storage.clone()), 1, &|_| {}).err()));
+    let keep = SimStorage::new();
+    assert!(newer(libwal::repair_on(Arc::new(storage.clone()), Arc::new(keep)).err()));
+    assert!(storage.read_file(&name) == Some(bytes));
+}

@@ -112,7 +112,8 @@ impl Control {
     /// The newest state that the two slots of the lock file hold.
     ///
     /// # Errors
-    /// If neither slot is valid, what is wrong with the first one; a newer version in either is always told.
+    /// If neither slot is valid, what is wrong with the first one; a newer version is told if
+    /// its slot's checksum fits, or if no slot is valid.
     ///
     /// # Panics
     /// If a slot is shorter than a sector.

@@ -60,7 +60,13 @@ impl Identity {
         bytes
     }
 
-    /// Reads the sector. The version is judged before the checksum: a newer version may place it elsewhere.
+    /// Whether the checksum of the sector fits. Every version keeps the magic, the version and the checksum where they are,
+    /// so a sector that claims a newer version is really of one if it does.
+    pub(crate) fn is_whole(bytes: &[u8]) -> bool {
+        crc32c::crc32c(&bytes[..IDENTITY_LEN]) == u32_at(bytes, IDENTITY_LEN)
+    }
+
+    /// Reads the sector. The version is judged before the checksum, so that a newer one is named even where it is damaged.
     ///
     /// # Errors
     /// What does not fit.
@@ -75,7 +81,7 @@ impl Identity {
         if version > VERSION {
             return Err(HeaderError::Version(version));
         }
-        if crc32c::crc32c(&bytes[..IDENTITY_LEN]) != u32_at(bytes, IDENTITY_LEN) {
+        if !Identity::is_whole(bytes) {
             return Err(HeaderError::Checksum);
         }
         let shift = u32_at(bytes, 12);

@@ -119,11 +119,11 @@ fn take_lock(options: &Options, storage: &Arc<dyn Storage>) -> Result<Arc<dyn St
                 // The lock file was removed. Judge the rest before anything is written.
                 Some(files) => drop(survey(storage, files)?),
             }
-            storage.create_dir().map_err(|error| Error::io("create", &dir, error))?;
+            storage.create_dir().map_err(|error| creation(storage, &dir, error))?;
             match storage.open(LOCK_NAME, Mode::CreateNew) {
                 Ok(lock) => lock,
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(Error::Locked { path: dir }),
-                Err(error) => return Err(Error::io("create", path, error)),
+                Err(error) => return Err(creation(storage, &path, error)),
             }
         }
         Err(error) => return Err(Error::io("open", path, error)),
@@ -161,10 +161,16 @@ fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile)
 }
 
 fn write_first_control(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Control) -> Result<()> {
-    allocate_control(lock).and_then(|()| store_control(lock, control)).map_err(|error| match error.kind() {
+    let written = allocate_control(lock).and_then(|()| store_control(lock, control));
+    written.map_err(|error| creation(storage, &storage.path().join(LOCK_NAME), error))
+}
+
+/// What the failure to create `path` means.
+fn creation(storage: &Arc<dyn Storage>, path: &std::path::Path, error: std::io::Error) -> Error {
+    match error.kind() {
         ErrorKind::StorageFull => Error::NoSpace { path: storage.path() },
-        _ => Error::io("write", storage.path().join(LOCK_NAME), error),
-    })
+        _ => Error::io("create", path, error),
+    }
 }
 
 /// An earlier open may have failed between creating something and syncing the directory.

@@ -119,8 +119,8 @@ fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State,
     let header = match segment.header(index << control.shift) {
         Ok(header) => header,
         Err(Error::Corrupt { reason, .. }) => return bad(true, reason),
-        // The lock file is of a version that is known, and a log has one version.
-        Err(Error::UnsupportedVersion { found, .. }) => {
+        // Really of a newer version, or garbage that looks like it.
+        Err(Error::UnsupportedVersion { found, .. }) if !segment.identity_is_whole()? => {
             return bad(true, format!("the header says format version {found}"));
         }
         Err(error) => return Err(error),
