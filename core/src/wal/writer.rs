@@ -209,11 +209,16 @@ impl Writer {
 
     /// Prepares the next segment if the stream has reached the last one, and drops what retention does not keep.
     pub(super) fn look_after_segments(&self) -> Result<()> {
+        let prepared = self.prepare_ahead();
+        self.retain()?;
+        prepared
+    }
+
+    fn prepare_ahead(&self) -> Result<()> {
         let index = self.reserve.reserved() >> self.segments.shift;
         let ahead = ((index + 2) << self.segments.shift) - MARKER_RECORD_SIZE;
         let prepared = if self.segments.limit() < ahead { self.segments.prepare_to(ahead) } else { Ok(()) };
         self.raise_limit();
-        self.retain()?;
         prepared
     }
 
@@ -255,7 +260,7 @@ impl Writer {
     fn stand_in(&self) {
         if !self.options.background {
             // On a full disk the append that needs the space is refused.
-            let _ = self.look_after_segments();
+            let _ = self.prepare_ahead();
         }
     }
 
