@@ -3,6 +3,8 @@
 // There is no safe way to fork.
 #![allow(unsafe_code)]
 
+use std::time::Duration;
+
 use libwal::prelude::*;
 
 /// Forks; the child leaves with what `child` returns, and the parent gets it.
@@ -29,6 +31,9 @@ fn every_call_of_the_child_is_refused_and_the_parent_goes_on() {
     let path = dir.path().join("log");
     let log = Wal::open(&path).unwrap();
     let first = log.append(b"of the parent").unwrap();
+    // The thread that syncs for it is none of the child's.
+    log.append_async(b"of the parent too", drop).unwrap();
+    let mut iter = log.iter().unwrap();
     let clone = log.clone();
     let refused = in_child(|| {
         let forked = |refused: bool| i32::from(!refused);
@@ -42,6 +47,12 @@ fn every_call_of_the_child_is_refused_and_the_parent_goes_on() {
         wrong += forked(is(clone.sync().err()));
         wrong += forked(is(clone.sync_to(first).err()));
         wrong += forked(is(clone.wait_durable(first, None).err()));
+        wrong += forked(is(clone.append_async(b"of the child", drop).err()));
+        wrong += forked(is(clone.sync_async(drop).err()));
+        wrong += forked(is(clone.when_durable(first, drop).err()));
+        wrong += forked(is(iter.next_ref().err()));
+        wrong += forked(is(iter.refresh().err()));
+        wrong += forked(is(iter.follow(Duration::ZERO).err()));
         wrong += forked(is(clone.checkpoint(b"").err()));
         wrong += forked(is(clone.iter().err()));
         wrong += forked(is(clone.read(first).err()));
@@ -58,5 +69,5 @@ fn every_call_of_the_child_is_refused_and_the_parent_goes_on() {
     log.close().unwrap();
     let log = Wal::open(&path).unwrap();
     let lsns: Vec<_> = log.iter().unwrap().map(|record| record.unwrap().lsn).collect();
-    assert_eq!(lsns, [first, second]);
+    assert_eq!((lsns.len(), lsns[0], lsns[2]), (3, first, second));
 }

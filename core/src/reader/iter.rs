@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::format::Kind;
 use crate::lsn::Lsn;
 use crate::primitive::{Arc, thread};
+use crate::storage::fork_count;
 
 const SHORTEST_NAP: Duration = Duration::from_micros(100);
 const LONGEST_NAP: Duration = Duration::from_millis(10);
@@ -50,23 +51,27 @@ pub struct Iter {
     /// Where the next damaged range begins that a salvage passes over; `u64::MAX` if there is none.
     next_hole: u64,
     failed: bool,
+    /// How many forks had happened when it was made: a child may not use it.
+    forks: u32,
 }
 
 impl Iter {
     pub(crate) fn new(source: Arc<dyn Source>, cursor: Cursor) -> Result<Iter> {
         let (end, _) = source.end()?;
         let next_hole = hole_from(&*source, cursor.position());
-        Ok(Iter { source, cursor, end, next_hole, failed: false })
+        Ok(Iter { source, cursor, end, next_hole, failed: false, forks: fork_count() })
     }
 
     /// The next record, or `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for damage, [`Error::Truncated`] if the position was truncated away meanwhile, [`Error::Io`].
+    /// [`Error::Corrupt`] for damage, [`Error::Truncated`] if the position was truncated away meanwhile, [`Error::Io`],
+    /// [`Error::Forked`].
     pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
         if self.failed {
             return Ok(None);
         }
+        self.check_fork()?;
         // Nearly always, without the detour through the general case.
         if self.cursor.position() != self.next_hole {
             if let Some(found) = self.cursor.step_in_buffer(self.end) {
@@ -87,6 +92,11 @@ impl Iter {
                 Err(error)
             }
         }
+    }
+
+    #[inline]
+    fn check_fork(&self) -> Result<()> {
+        if fork_count() == self.forks { Ok(()) } else { Err(Error::Forked) }
     }
 
     fn pass_hole(&mut self) {
@@ -122,6 +132,7 @@ impl Iter {
     /// # Errors
     /// What a flush of the log, or reading the directory of another process's log, answers.
     pub fn refresh(&mut self) -> Result<bool> {
+        self.check_fork()?;
         let (end, _) = self.source.end()?;
         self.end = self.end.max(end);
         Ok(!self.failed && self.cursor.position() < self.end)
@@ -136,6 +147,7 @@ impl Iter {
     /// # Errors
     /// As [`Iter::next_ref`] and [`Iter::refresh`].
     pub fn follow(&mut self, timeout: Duration) -> Result<Option<RecordRef<'_>>> {
+        self.check_fork()?;
         let begun = Instant::now();
         let mut nap = SHORTEST_NAP;
         loop {

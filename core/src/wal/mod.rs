@@ -1,6 +1,7 @@
 //! [`Wal`]: the handle. Control flow only; each stage has a file of its own.
 
 mod background;
+mod completion;
 mod writer;
 
 use std::path::Path;
@@ -200,11 +201,7 @@ impl Wal {
     /// As [`sync`](Wal::sync); [`Error::InvalidArgument`] beyond the end.
     pub fn wait_durable(&self, lsn: Lsn, timeout: Option<Duration>) -> Result<bool> {
         let writer = self.open_writer()?;
-        if lsn.get() >= writer.reserve.reserved() {
-            return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log")));
-        }
-        // Watermarks stand at record boundaries, so one byte beyond the beginning means the whole record.
-        writer.sync.wait_durable(lsn.get() + 1, timeout)
+        writer.sync.wait_durable(durable_target(writer, lsn)?, timeout)
     }
 
     /// Appends a checkpoint record that holds `state`, makes it durable, and makes it the record that
@@ -412,6 +409,15 @@ impl Wal {
     fn check_fork(&self) -> Result<()> {
         if fork_count() == self.handle.forks { Ok(()) } else { Err(Error::Forked) }
     }
+}
+
+/// The position below which everything is durable once the record at `lsn` is: watermarks stand at record boundaries, so
+/// one byte beyond the beginning means the whole record.
+fn durable_target(writer: &Writer, lsn: Lsn) -> Result<u64> {
+    if lsn.get() >= writer.reserve.reserved() {
+        return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log")));
+    }
+    Ok(lsn.get() + 1)
 }
 
 // The room that every log keeps for its last marker is smaller than any segment.

@@ -1,6 +1,7 @@
 //! The log as its writers see it: how an append, a sync and a close pass through the stages.
 
 use super::background::Signal;
+use super::completion::{Completions, Done};
 use crate::error::{Error, Result};
 use crate::flush::Flush;
 use crate::format::{Durability, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
@@ -22,6 +23,7 @@ pub(super) struct Writer {
     pub(super) segments: Arc<Segments>,
     pub(super) sync: Sync,
     pub(super) signal: Signal,
+    pub(super) completions: Completions,
     options: Options,
     /// The durable position that the last commit marker named. Relaxed: written by sync leaders only, one at a time.
     marked: AtomicU64,
@@ -59,6 +61,7 @@ impl Writer {
             sync: Sync::new(Arc::clone(&flush)),
             flush,
             signal: Signal::default(),
+            completions: Completions::default(),
             options,
             marked: AtomicU64::new(position),
             closed: AtomicBool::new(false),
@@ -268,6 +271,21 @@ impl Writer {
         self.sync.commit(target, &|durable| self.leave_marker(durable))
     }
 
+    /// Appends one record and has `done` called once it is durable, or will never be. Not if this fails.
+    pub(super) fn append_async(self: &Arc<Self>, data: &[u8], done: Done) -> Result<u64> {
+        let begun = self.completions.begin(self)?;
+        let (position, end) = self.append(Kind::Data, data)?;
+        begun.request(position, end, done);
+        Ok(position)
+    }
+
+    /// Has `done` called with `lsn` once everything below `target`, which must have been claimed, is durable, or will
+    /// never be.
+    pub(super) fn when_durable(self: &Arc<Self>, lsn: u64, target: u64, done: Done) -> Result<()> {
+        self.completions.begin(self)?.request(lsn, target, done);
+        Ok(())
+    }
+
     /// Leaves a commit marker in the stream: evidence for recovery that everything below `durable` was acknowledged. It
     /// never waits; a sync must not need space.
     fn leave_marker(&self, durable: u64) {
@@ -320,6 +338,7 @@ impl Writer {
         }
         let closed = self.close_stream();
         self.segments.unlock();
+        self.completions.close();
         closed
     }
 
