@@ -29,6 +29,10 @@ const KIND_BITS: u32 = 4;
 const INDEX_BITS: u32 = if usize::BITS == 64 { 20 } else { 12 };
 const GENERATION_SHIFT: u32 = KIND_BITS + INDEX_BITS;
 const GENERATIONS: usize = 1 << (usize::BITS - GENERATION_SHIFT);
+/// Not 0, so that small numbers are no handles; on 64 bits one can see in a debugger what it is: `wal` in ASCII.
+const FIRST_GENERATION: usize = if usize::BITS == 64 { 0x77_616c_0000 } else { 0x7700 };
+
+const _: () = assert!(FIRST_GENERATION < GENERATIONS);
 
 /// The first chunk of a table has this many entries, each further one twice as many as the one before.
 const FIRST_CHUNK: usize = 64;
@@ -117,7 +121,7 @@ impl<T: Send + Sync> Table<T> {
         let (chunk, _) = place(index);
         if self.entry(index).is_none() {
             let free = || Entry {
-                state: AtomicUsize::new(state(0, FREE)),
+                state: AtomicUsize::new(state(FIRST_GENERATION, FREE)),
                 process: AtomicU32::new(0),
                 value: UnsafeCell::new(MaybeUninit::uninit()),
             };
@@ -183,7 +187,7 @@ impl<T: Send + Sync> Table<T> {
             BUSY | CLOSING if now == generation && !own => Refused::Forked,
             BUSY if now == generation => Refused::Busy,
             CLOSING if now == generation => Refused::Closed,
-            _ if generation < now => Refused::Closed,
+            _ if (FIRST_GENERATION..now).contains(&generation) => Refused::Closed,
             _ => Refused::Wrong,
         }
     }
@@ -290,7 +294,8 @@ mod tests {
         let other = OTHER.insert(8).unwrap();
         assert_eq!(TABLE.shared(handle, |&value| value), Ok(7));
         assert_eq!(TABLE.shared(0, |_| ()), Err(Refused::Null));
-        for wrong in [other, handle + (1 << KIND_BITS), handle + (1 << GENERATION_SHIFT), usize::MAX, 0x7fff_0000_1230]
+        for wrong in
+            [1, other, handle + (1 << KIND_BITS), handle + (1 << GENERATION_SHIFT), usize::MAX, 0x7fff_0000_1230]
         {
             assert_eq!(TABLE.shared(wrong, |_| ()), Err(Refused::Wrong), "{wrong:x}");
         }
