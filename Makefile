@@ -8,14 +8,14 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs bench bench-check golden header install
+.PHONY: demo test lint unit examples docs bench bench-check golden header install c bench-c
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples demo
+test: lint unit docs examples c demo
 	@echo "all checks passed"
 
 ## Formatting and warnings, which are errors.
@@ -49,6 +49,17 @@ bench-check:
 ## Writes the golden logs anew. Only for a new version of the format.
 golden:
 	LIBWAL_WRITE_GOLDEN=1 $(CARGO) test --package libwal --test golden
+
+## The C and C++ side, as `make install` leaves it.
+c:
+	CARGO="$(CARGO)" sh tests/c/check
+
+## Appends from C beside appends from Rust; `make bench-c CHECK=--check` fails below 0.9.
+bench-c:
+	PREFIX="$(CURDIR)/target/c/prefix" CARGO="$(CARGO)" sh ffi/install/install.sh
+	$(CC) -std=c99 -O2 -Itarget/c/prefix/include tests/c/rate.c -o target/c/rate -Ltarget/c/prefix/lib -lwal \
+		-Wl,-rpath,$(CURDIR)/target/c/prefix/lib
+	$(CARGO) bench --quiet --package libwal-ffi --bench rate -- $(CURDIR)/target/c/rate $(CHECK)
 
 ## Writes include/wal.h and the list of exported symbols anew, from the sources in ffi/.
 header:

@@ -158,7 +158,7 @@ static void judge(const char *dir, struct said *found, uint32_t *next)
         if (at != NULL)
             CHECK(at->writer == heard[n].writer && at->number == heard[n].number && at->len == heard[n].len);
         else if (heard[n].lsn < certain)
-            CHECK(!"an acknowledged record is missing");
+            CHECK(at != NULL); /* An acknowledged record is missing. */
     }
     /* What is there now was made durable by the recovery; what is not there is gone for good. */
     memcpy(heard, found, count * sizeof *found);
