@@ -34,10 +34,8 @@ enum {
     SET = 1,   /* SET, length of the key (1 byte), length of the value (4 bytes, little-endian), key, value */
     DEL = 2,   /* the same without a value */
     TABLE = 3, /* TABLE, number of entries (8 bytes, little-endian), and a SET for each; only in checkpoints */
-    CHANGE_HEADER = 6,
-    TABLE_HEADER = 9,
-    LONGEST_KEY = 255,
-    LONGEST_VALUE = 1 << 20,
+    CHANGE_HEADER = 6, TABLE_HEADER = 9,
+    LONGEST_KEY = 255, LONGEST_VALUE = 1 << 20,
     LONGEST_LINE = 4 + LONGEST_KEY + 1 + LONGEST_VALUE
 };
 
