@@ -562,17 +562,20 @@ int wal_open(const char *dir,
 /**
  * Closes a log: waits for appends that are under way, makes everything durable, records that it was closed cleanly, makes
  * the callbacks that are outstanding, and frees it. Other threads may be inside calls on it: theirs succeed or return
- * WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. Freed and unlocked whatever it returns, except in
+ * WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. A process may also end without it: the next open
+ * then recovers, as after a crash. Freed and unlocked whatever it returns, except in
  * a forked child, where nothing happens. Any thread, a callback's included.
  * The first failure of the log's life if it is poisoned (WAL_ERR_POISONED), or that of closing: WAL_ERR_IO.
  */
 int wal_close(struct wal_t *log);
 
 /**
- * Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN. Waits only if the buffer is full. The bytes
- * are copied. Any thread; if the call returned in one thread before it was made in another, the first one's LSN is lower.
- * Ordered on return, and its disk space exists; survives the process after wal_flush(), and power loss after wal_sync().
- * A writing call; WAL_ERR_TOO_LARGE and WAL_ERR_NO_SPACE: nothing was appended, and nothing else is affected.
+ * Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN unless `lsn` is NULL. Waits only if the buffer
+ * is full. The bytes are copied. Any thread; if the call returned in one thread before it was made in another, the first
+ * one's LSN is lower. Ordered on return, and its disk space exists; survives the process after wal_flush(), and power loss
+ * after wal_sync().
+ * A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE, and WAL_ERR_IO (the next segment could not be made): nothing was
+ * appended, and nothing else is affected.
  */
 int wal_append(struct wal_t *log,
                const void *data,
@@ -591,8 +594,8 @@ int wal_try_append(struct wal_t *log,
 
 /**
  * Appends a record and makes it durable, with everything appended before. Threads that call it at once share a sync.
- * A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE: nothing was appended. WAL_ERR_POISONED: it may or may not be in the
- * log when that is opened again.
+ * A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE, WAL_ERR_IO: nothing was appended. WAL_ERR_POISONED: it may or may
+ * not be in the log when that is opened again.
  */
 int wal_append_and_sync(struct wal_t *log,
                         const void *data,
@@ -642,8 +645,8 @@ int wal_wait_durable(struct wal_t *log,
 
 /**
  * Appends a checkpoint record that holds `len` bytes of state, and makes it the record that wal_iter_from_checkpoint()
- * begins with. Everything that the state does not contain must be appended after this call. Stores its LSN, up to which
- * the log may be truncated. Durable on return. Any thread.
+ * begins with. Everything that the state does not contain must be appended after this call. Stores its LSN (unless `lsn`
+ * is NULL), up to which the log may be truncated. Durable on return, with everything appended before. Any thread.
  * As wal_append_and_sync().
  */
 int wal_checkpoint(struct wal_t *log,
@@ -652,7 +655,8 @@ int wal_checkpoint(struct wal_t *log,
                    uint64_t *lsn);
 
 /**
- * Stores the LSN of the last durable checkpoint. WAL_END: there is none, or it was truncated away. Any thread.
+ * Stores the LSN of the last durable checkpoint. WAL_END: there is none, or it was truncated away (by truncating beyond
+ * it). Any thread.
  */
 int wal_last_checkpoint(struct wal_t *log,
                         uint64_t *lsn);
@@ -764,7 +768,8 @@ int wal_iter_from_head(struct wal_t *log, struct wal_iter_t **out);
 
 /**
  * The same over the records from the last durable checkpoint on, beginning with the checkpoint record itself; all records
- * if there is none.
+ * if there is none. Another checkpoint record may follow, of a crash before it was known as the last: its state takes the
+ * place of what was read before.
  */
 int wal_iter_from_checkpoint(struct wal_t *log,
                              struct wal_iter_t **out);
@@ -793,9 +798,11 @@ int wal_iter_follow(struct wal_iter_t *iter,
 int wal_iter_refresh(struct wal_iter_t *iter);
 
 /**
- * Stores where the iterator stands: at the next record, or at one of the log's own in front of it.
+ * Stores where the iterator stands: at the next record, or at one of the log's own in front of it. Behind a checkpoint
+ * record, that is where the log begins to grow beyond it.
  */
-int wal_iter_position(struct wal_iter_t *iter, uint64_t *lsn);
+int wal_iter_position(struct wal_iter_t *iter,
+                      uint64_t *lsn);
 
 /**
  * Closes an iterator and frees it. NULL and iterators that were closed are left alone, and so is one that another thread

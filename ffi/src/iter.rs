@@ -54,7 +54,8 @@ pub unsafe extern "C" fn wal_iter_from_head(log: *mut wal_t, out: *mut *mut wal_
 }
 
 /// The same over the records from the last durable checkpoint on, beginning with the checkpoint record itself; all records
-/// if there is none.
+/// if there is none. Another checkpoint record may follow, of a crash before it was known as the last: its state takes the
+/// place of what was read before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_iter_from_checkpoint(log: *mut wal_t, out: *mut *mut wal_iter_t) -> c_int {
     make(log, out, Wal::iter_from_checkpoint)
@@ -103,7 +104,8 @@ pub extern "C" fn wal_iter_refresh(iter: *mut wal_iter_t) -> c_int {
     with_iter(iter, |iter| Ok(if iter.refresh()? { WAL_OK } else { WAL_END }))
 }
 
-/// Stores where the iterator stands: at the next record, or at one of the log's own in front of it.
+/// Stores where the iterator stands: at the next record, or at one of the log's own in front of it. Behind a checkpoint
+/// record, that is where the log begins to grow beyond it.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_iter_position(iter: *mut wal_iter_t, lsn: *mut u64) -> c_int {
     with_iter(iter, |iter| {

@@ -78,7 +78,8 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const wal_option
 
 /// Closes a log: waits for appends that are under way, makes everything durable, records that it was closed cleanly, makes
 /// the callbacks that are outstanding, and frees it. Other threads may be inside calls on it: theirs succeed or return
-/// WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. Freed and unlocked whatever it returns, except in
+/// WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. A process may also end without it: the next open
+/// then recovers, as after a crash. Freed and unlocked whatever it returns, except in
 /// a forked child, where nothing happens. Any thread, a callback's included.
 /// The first failure of the log's life if it is poisoned (WAL_ERR_POISONED), or that of closing: WAL_ERR_IO.
 #[unsafe(no_mangle)]
@@ -97,10 +98,12 @@ pub extern "C" fn wal_close(log: *mut wal_t) -> c_int {
     })
 }
 
-/// Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN. Waits only if the buffer is full. The bytes
-/// are copied. Any thread; if the call returned in one thread before it was made in another, the first one's LSN is lower.
-/// Ordered on return, and its disk space exists; survives the process after wal_flush(), and power loss after wal_sync().
-/// A writing call; WAL_ERR_TOO_LARGE and WAL_ERR_NO_SPACE: nothing was appended, and nothing else is affected.
+/// Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN unless `lsn` is NULL. Waits only if the buffer
+/// is full. The bytes are copied. Any thread; if the call returned in one thread before it was made in another, the first
+/// one's LSN is lower. Ordered on return, and its disk space exists; survives the process after wal_flush(), and power loss
+/// after wal_sync().
+/// A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE, and WAL_ERR_IO (the next segment could not be made): nothing was
+/// appended, and nothing else is affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_append(log: *mut wal_t, data: *const c_void, len: usize, lsn: *mut u64) -> c_int {
     with_log(log, |log| {
@@ -123,8 +126,8 @@ pub unsafe extern "C" fn wal_try_append(log: *mut wal_t, data: *const c_void, le
 }
 
 /// Appends a record and makes it durable, with everything appended before. Threads that call it at once share a sync.
-/// A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE: nothing was appended. WAL_ERR_POISONED: it may or may not be in the
-/// log when that is opened again.
+/// A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE, WAL_ERR_IO: nothing was appended. WAL_ERR_POISONED: it may or may
+/// not be in the log when that is opened again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_append_and_sync(log: *mut wal_t, data: *const c_void, len: usize, lsn: *mut u64) -> c_int {
     with_log(log, |log| {
@@ -211,8 +214,8 @@ pub extern "C" fn wal_wait_durable(log: *mut wal_t, lsn: u64, timeout_ms: i64) -
 }
 
 /// Appends a checkpoint record that holds `len` bytes of state, and makes it the record that wal_iter_from_checkpoint()
-/// begins with. Everything that the state does not contain must be appended after this call. Stores its LSN, up to which
-/// the log may be truncated. Durable on return. Any thread.
+/// begins with. Everything that the state does not contain must be appended after this call. Stores its LSN (unless `lsn`
+/// is NULL), up to which the log may be truncated. Durable on return, with everything appended before. Any thread.
 /// As wal_append_and_sync().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_checkpoint(log: *mut wal_t, state: *const c_void, len: usize, lsn: *mut u64) -> c_int {
@@ -223,7 +226,8 @@ pub unsafe extern "C" fn wal_checkpoint(log: *mut wal_t, state: *const c_void, l
     })
 }
 
-/// Stores the LSN of the last durable checkpoint. WAL_END: there is none, or it was truncated away. Any thread.
+/// Stores the LSN of the last durable checkpoint. WAL_END: there is none, or it was truncated away (by truncating beyond
+/// it). Any thread.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_last_checkpoint(log: *mut wal_t, lsn: *mut u64) -> c_int {
     with_log(log, |log| {

@@ -253,7 +253,8 @@ impl Wal {
     }
 
     /// The records from the last durable checkpoint on, beginning with the checkpoint record itself; all records if there
-    /// is none.
+    /// is none. Another checkpoint record may follow, if a crash came before it was known as the last: its state takes the
+    /// place of what was read before.
     ///
     /// # Errors
     /// As [`iter`](Wal::iter).
