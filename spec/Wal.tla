@@ -19,6 +19,7 @@ CONSTANTS
     MaxCrashes, MaxFails, MaxTruncs,
     Background,  \* TRUE: flushes also come unasked (background thread, a filled ring, an explicit flush)
     TornSlots,   \* TRUE: a loss of power may leave a control slot that is neither old nor new
+    SlotAgain,   \* TRUE: a recovery first makes the slot that it believes durable, in its own place
     Fault        \* "none", or the name of the one action that is to do wrong
 
 VARIABLES
@@ -347,7 +348,7 @@ Prepare ==
 \* Only what is durable is freed, a segment is always kept, and the slots say so first.
 Truncate ==
     /\ Works /\ ctl.work = "none" /\ used.truncs < MaxTruncs
-    /\ \E i \in ctl.mem.head + 1 .. Min((IF Fault = "free-undurable" THEN wm.flu ELSE wm.dur) \div SegSize, ctl.mem.end - 1) :
+    /\ \E i \in ctl.mem.head + 1 .. Min((IF Fault = "free-undurable" THEN wm.res ELSE wm.dur) \div SegSize, ctl.mem.end - 1) :
         WriteSlot(NextSlot(i, ctl.mem.end, Max(ctl.mem.dur, wm.dur), ctl.mem.epoch), "truncate")
     /\ used' = [used EXCEPT !.truncs = @ + 1]
     /\ UNCHANGED <<thr, wm, buf, gc, files, life, ghost>>
@@ -363,9 +364,12 @@ FreeSegments ==
     /\ ctl' = [ctl EXCEPT !.work = "none"]
     /\ UNCHANGED <<thr, wm, buf, gc, life, ghost, used>>
 
+\* With it a recovery begins: an epoch higher than any that another recovery has begun.
+BeginSlot(slot, sv) == Slot(slot.seq + 1, slot.head, slot.end, Max(slot.dur, sv.dur), Max(slot.epoch, sv.epoch) + 1)
+
 \* The slot is durable: what it says is in force.
 SlotSync ==
-    /\ ctl.work \in {"prepare", "truncate", "begin", "final"} /\ ctl.dirty # {} /\ ~life.poison
+    /\ ctl.work \in {"prepare", "truncate", "again", "begin", "final"} /\ ctl.dirty # {} /\ ~life.poison
     /\ LET new == Newest(ctl.cache)
            then(work) == ctl' = [ctl EXCEPT !.mem = new, !.disk = SyncedSlots, !.dirty = {}, !.work = work]
        IN CASE ctl.work = "prepare" ->
@@ -373,6 +377,10 @@ SlotSync ==
                 /\ files' = [files EXCEPT !.seg = IF Up THEN Activated(@, wm.res) ELSE @]
                 /\ UNCHANGED <<wm, gc, life, ghost>>
             [] ctl.work = "truncate" -> then("free") /\ UNCHANGED <<wm, gc, files, life, ghost>>
+            [] ctl.work = "again" ->
+                /\ LET slot == BeginSlot(new, life.sv)
+                   IN ctl' = [ctl EXCEPT !.disk = SyncedSlots, !.cache[slot.seq % 2] = slot, !.dirty = {slot.seq % 2}, !.work = "begin"]
+                /\ UNCHANGED <<wm, gc, files, life, ghost>>
             \* Recovery: left-overs are removed only now, when the slots that say so are surely on the disk.
             [] ctl.work = "begin" ->
                 /\ then("none")
@@ -415,7 +423,8 @@ Kill ==
     /\ Dead(Reach)
 
 \* What a slot may be found to hold when its write did not become durable.
-Left(s) == IF s \in ctl.dirty THEN {ctl.disk[s], ctl.cache[s]} \cup (IF TornSlots THEN {Torn} ELSE {}) ELSE {ctl.disk[s]}
+Left(s) == IF s \in ctl.dirty /\ ctl.disk[s] # ctl.cache[s]
+           THEN {ctl.disk[s], ctl.cache[s]} \cup (IF TornSlots THEN {Torn} ELSE {}) ELSE {ctl.disk[s]}
 
 \* The power fails: of what was written and not synced each cell survives or not.
 PowerLoss ==
@@ -478,7 +487,8 @@ SurveyOf(img) ==
         entered == {i \in log : EntryAt(img, i) # Nil}
         claimed == MaxOf({slot.dur} \cup {DurOf(EntryAt(img, i)) : i \in entered})
         usable == {i \in entered : LsnOf(EntryAt(img, i)) <= claimed}
-        start == IF usable = {} THEN <<slot.head * SegSize, 0>>
+        \* Nothing durable was ever written behind a head that was not entered; what stands there is of an epoch before.
+        start == IF usable = {} THEN <<slot.head * SegSize, IF Fault = "start-epoch" THEN 0 ELSE slot.epoch>>
                  ELSE LET c == EntryAt(img, MaxOf(usable)) IN <<LsnOf(c), EpochOf(c)>>
         walked == Walk(img, [NoSurvey EXCEPT !.end = start[1], !.epoch = start[2], !.dur = claimed,
                                              !.first = start[1], !.start = start[2]], limit)
@@ -498,11 +508,11 @@ Survey ==
     /\ life.phase = "down"
     /\ LET sv == SurveyOf(files.cache)
            slot == Newest(ctl.cache)
-           epoch == Max(slot.epoch, sv.epoch) + 1
        IN IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
           ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
-               /\ LET new == Slot(slot.seq + 1, slot.head, slot.end, Max(slot.dur, sv.dur), epoch)
-                  IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2}, !.work = "begin"]
+               /\ LET new == IF SlotAgain THEN slot ELSE BeginSlot(slot, sv)
+                  IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
+                                        !.work = IF SlotAgain THEN "again" ELSE "begin"]
     /\ UNCHANGED <<files, ghost>> /\ RecUnchanged
 
 \* After a sync that failed the cache may show cells that are clean and on no disk. Written again they are dirty again.
@@ -608,7 +618,7 @@ TypeOK ==
     /\ Len(gc.queue) <= Cardinality(Writers) /\ gc.snap \subseteq Locs /\ files.dirty \subseteq Locs
     /\ \A f \in Files : files.seg[f].idx \in (0 .. MaxSegs - 1) \cup {NoIdx} /\ files.seg[f].st \in {"Queued", "Active", "Writing"}
     /\ ctl.dirty \subseteq {0, 1} /\ life.poison \in BOOLEAN
-    /\ ctl.work \in {"none", "prepare", "truncate", "free", "begin", "final"}
+    /\ ctl.work \in {"none", "prepare", "truncate", "free", "again", "begin", "final"}
     /\ life.phase \in {"up", "down", "begin", "rewrite", "sync", "mark", "marksync", "clear", "final", "corrupt"}
 
 \* One segment holds the reservation's position. Those before it are Writing, those behind it Queued.
@@ -621,8 +631,8 @@ OnlyOneActive ==
 Covered(p) == \E q \in wm.pub .. Min(p, wm.flu + RingSize - 1) : q + buf.links[q % RingSize] > p
 ValidWriterCounts ==
     Works =>
-      /\ \A f \in Files : files.seg[f].st = "Queued" =>
-            \A w \in Writers : UnderWay(w) => files.seg[f].idx \notin thr[w].pos \div SegSize .. (End(w) - 1) \div SegSize
+      /\ \A w \in Writers : UnderWay(w) => \A i \in thr[w].pos \div SegSize .. (End(w) - 1) \div SegSize :
+            \E f \in Files : files.seg[f].idx = i /\ files.seg[f].st # "Queued"
       /\ \A p \in wm.pub .. wm.res - 1 :
             Cardinality({w \in Writers : UnderWay(w) /\ p \in thr[w].pos .. End(w) - 1}) = IF Covered(p) THEN 0 ELSE 1
 
