@@ -379,7 +379,8 @@ SlotSync ==
             [] ctl.work = "truncate" -> then("free") /\ UNCHANGED <<wm, gc, files, life, ghost>>
             [] ctl.work = "again" ->
                 /\ LET slot == BeginSlot(new, life.sv)
-                   IN ctl' = [ctl EXCEPT !.disk = SyncedSlots, !.cache[slot.seq % 2] = slot, !.dirty = {slot.seq % 2}, !.work = "begin"]
+                   IN ctl' = [ctl EXCEPT !.disk = SyncedSlots, !.cache[slot.seq % 2] = slot, !.dirty = {slot.seq % 2},
+                                         !.work = "begin"]
                 /\ UNCHANGED <<wm, gc, files, life, ghost>>
             \* Recovery: left-overs are removed only now, when the slots that say so are surely on the disk.
             [] ctl.work = "begin" ->
@@ -475,7 +476,7 @@ Walk(img, at, limit) ==
 \* The first record boundary at or behind `base` and the epoch in force there: what an entry says.
 Boundary(img, sv, base, limit) ==
     LET S == {p \in base .. limit : Walk(img, [sv EXCEPT !.end = sv.first, !.epoch = sv.start], p).end = p}
-        p == MinOf(S)
+        p == MinOf(S \cup {limit})
     IN Walk(img, [sv EXCEPT !.end = sv.first, !.epoch = sv.start], p)
 
 SurveyOf(img) ==
@@ -616,7 +617,8 @@ TypeOK ==
     /\ \A k \in DOMAIN buf.links : buf.links[k] \in 0 .. RingSize
     /\ gc.led \in Writers \cup {NoOne} /\ gc.deck \in Writers \cup {NoOne}
     /\ Len(gc.queue) <= Cardinality(Writers) /\ gc.snap \subseteq Locs /\ files.dirty \subseteq Locs
-    /\ \A f \in Files : files.seg[f].idx \in (0 .. MaxSegs - 1) \cup {NoIdx} /\ files.seg[f].st \in {"Queued", "Active", "Writing"}
+    /\ \A f \in Files : /\ files.seg[f].idx \in (0 .. MaxSegs - 1) \cup {NoIdx}
+                        /\ files.seg[f].st \in {"Queued", "Active", "Writing"}
     /\ ctl.dirty \subseteq {0, 1} /\ life.poison \in BOOLEAN
     /\ ctl.work \in {"none", "prepare", "truncate", "free", "again", "begin", "final"}
     /\ life.phase \in {"up", "down", "begin", "rewrite", "sync", "mark", "marksync", "clear", "final", "corrupt"}
@@ -706,7 +708,8 @@ NotRecycled == ~(\E f \in Files : files.seg[f].st = "Active" /\ \E k \in 1 .. Se
 NotOnDeckFlush == ~(\E v, w \in Writers : Pc(v) = "sync" /\ Pc(w) = "wait" /\ gc.deck = w /\ wm.flu >= End(w) /\ gc.upto < End(w))
 NotRingWrapped == ~(\E w \in Writers : Pc(w) = "copied" /\ thr[w].n > 1 /\ thr[w].pos % RingSize > (End(w) - 1) % RingSize)
 NotShutOut == ~(Up /\ \E p \in wm.res .. NPos - 1 : WholeAt(files.cache, p, NPos))
-NotHoleOnDisk == ~(Recovering /\ \E p \in life.sv.end + 1 .. NPos - 1 : WholeAt(files.cache, p, NPos) /\ EpochOf(At(files.cache, p)) = life.sv.epoch)
+NotHoleOnDisk == ~(Recovering /\ \E p \in life.sv.end + 1 .. NPos - 1 :
+                     WholeAt(files.cache, p, NPos) /\ EpochOf(At(files.cache, p)) = life.sv.epoch)
 NotLedByHandOn == ~(\E v, w \in Writers : v # w /\ Pc(v) = "acked" /\ Pc(w) = "lead" /\ gc.marked < wm.dur)
 NotSpanning == ~(Up /\ \E p \in 1 .. wm.dur - 1 : p % SegSize = 0 /\ ghost.log[p] # Nil /\ ghost.log[p][6] > 0)
 NotFullDisk == ~(Up /\ wm.res = Limit /\ ctl.mem.end < MaxSegs /\ \A f \in Files : files.seg[f].idx # NoIdx)
