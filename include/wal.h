@@ -663,7 +663,7 @@ int wal_last_checkpoint(struct wal_t *log,
 
 /**
  * Drops the records below `lsn`, where a record must begin or the log end, as far as they fill whole segments and are
- * durable. A position at or below the head changes nothing. wal_head() has the new head. Any thread.
+ * durable; the segment with the last durable byte is kept. A position at or below the head changes nothing. wal_head() has the new head. Any thread.
  * A writing call; WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_IO.
  */
 int wal_truncate_before(struct wal_t *log,

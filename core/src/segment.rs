@@ -360,8 +360,10 @@ impl Segments {
     pub(crate) fn truncate(&self, index: u64) -> Result<()> {
         let mut files = self.files.lock();
         let old = files.control.head;
-        // A log always keeps a segment: no segments is how a creation that was cut off looks.
-        let index = index.min(files.control.end - 1);
+        // The head keeps a durable byte, and with it a durable entry: recovery reads there where to begin, and in which
+        // epoch. In a segment that was never entered it could only guess, and take a record for the log's own that an
+        // earlier recovery had shut out.
+        let index = index.min(self.watermarks.durable.load().saturating_sub(1) >> self.shift);
         if index <= old {
             return Ok(());
         }

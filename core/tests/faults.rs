@@ -226,9 +226,11 @@ fn a_stale_entry_sector_does_not_move_the_head() {
     let wal = opened(&again);
     let room = 4096 - wal.tail().expect("open").get();
     wal.append_and_sync(&vec![0xEE; room as usize - 8]).expect("up to the end of the segment");
-    assert_eq!(wal.truncate_before(Lsn::new(4096)).expect("truncated"), Lsn::new(4096));
-    assert_eq!((wal.head().expect("open"), records(&wal)), (Lsn::new(4096), Vec::new()));
+    // The head does not move to a segment in which nothing is durable: its entry sector is not this log's yet.
+    assert_eq!(wal.truncate_before(Lsn::new(4096)).expect("truncated"), Lsn::ZERO);
+    assert_eq!(records(&opened(&again.kill())), records(&wal));
     let lsn = wal.append_and_sync(b"next").expect("synced");
+    assert_eq!(wal.truncate_before(lsn).expect("truncated"), Lsn::new(4096));
     assert_eq!(records(&wal), [(lsn.get(), b"next".to_vec())]);
     assert_eq!(records(&opened(&again.kill())), [(lsn.get(), b"next".to_vec())]);
 }
@@ -252,6 +254,33 @@ fn truncating_all_of_a_full_log_keeps_its_positions() {
     assert!(lsn >= tail, "{lsn} was used before");
     let wal = opened(&again.kill());
     assert_eq!(wal.read(lsn).expect("there").data, b"next");
+}
+
+#[test]
+fn a_record_that_was_shut_out_does_not_come_back_when_all_is_truncated() {
+    let first = SimStorage::new();
+    let wal = opened(&first);
+    let lsns = [4056, 24, 24].map(|len| wal.append(&vec![7; len]).expect("appended"));
+    assert_eq!(lsns[2], Lsn::new(4096), "the third begins a segment");
+    wal.flush().expect("flushed");
+    // The power fails: the second is lost, the third survives behind the hole.
+    let second = first.kill();
+    let mut bytes = second.read_file(&segment_name(0)).expect("there");
+    bytes[4096 + 4064..].fill(0);
+    second.write_file(&segment_name(0), &bytes);
+    // Recovery ends the log behind the first, and its own record fills the segment to the end.
+    let wal = opened(&second);
+    assert_eq!(records(&wal).len(), 1);
+    let tail = wal.tail().expect("open");
+    assert_eq!(tail, Lsn::new(4096));
+    wal.truncate_before(tail).expect("truncated");
+    let left = records(&wal);
+    for _ in 0..2 {
+        assert_eq!(records(&opened(&second.kill())), left, "what was shut out came back");
+    }
+    let lsn = wal.append_and_sync(b"next").expect("synced");
+    wal.truncate_before(lsn).expect("truncated");
+    assert_eq!(wal.head().expect("open"), lsn, "behind a durable record the whole segment goes");
 }
 
 #[test]

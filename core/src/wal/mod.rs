@@ -274,7 +274,7 @@ impl Wal {
     }
 
     /// Drops the records below `lsn`, where a record must begin (or the log end), as far as they fill whole segments and
-    /// are durable. Records from `lsn` on are kept. Returns the new [`head`](Wal::head). A position at or below the head
+    /// are durable. Records from `lsn` on are kept, and so is the segment with the last durable byte. Returns the new [`head`](Wal::head). A position at or below the head
     /// changes nothing.
     ///
     /// # Errors
