@@ -3,7 +3,7 @@
 //! The order, each step durable before the next:
 //!
 //! 1. The lock, then the survey. If it fails, nothing has been changed.
-//! 2. The control slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an epoch
+//! 2. The control slot that was believed, where it stands; then the slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an epoch
 //!    twice, whatever becomes of this one; and what the slots said may have been in the page cache only, so nothing is
 //!    removed on their word before they have been written and synced again.
 //! 3. Left-overs are removed.
@@ -53,6 +53,7 @@ pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Open
         None => (create(options, storage, &*lock)?, None),
     };
     sync_dir(storage)?;
+    keep_slot(storage, &*lock, &files.control)?;
     let first = files.control.first_lsn;
     let durable = survey.as_ref().map_or(first, |survey| survey.durable);
     let segments = Segments::new(
@@ -82,7 +83,24 @@ pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Open
     Ok(Opened { control, lock, spares, position, epoch, clean })
 }
 
-/// Step 2. Returns the epoch that a recovery is to begin.
+/// Step 2, first half: makes the newest control slot durable where it stands. It may have been in the page cache only, of
+/// a process that died between writing and syncing it, or whose sync failed; the disk then is sure of the other slot alone.
+/// Were that one overwritten first, a power cut in the middle of the write would leave neither.
+fn keep_slot(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Control) -> Result<()> {
+    let offset = CONTROL_SLOT_OFFSETS[(control.sequence % 2) as usize];
+    let path = || storage.path().join(LOCK_NAME);
+    let mut slot = [0; SECTOR];
+    lock.read_at(&mut slot, offset).map_err(|error| Error::io("read", path(), error))?;
+    if slot != control.to_bytes() {
+        // It was made up from the segments, and stands nowhere.
+        return Ok(());
+    }
+    // Written again, not only synced: after a sync that failed its page counts as clean.
+    let written = lock.write_all_at(&mut [IoSlice::new(&slot)], offset).and_then(|()| lock.sync());
+    written.map_err(|error| Error::io("write", path(), error))
+}
+
+/// Step 2, second half. Returns the epoch that a recovery is to begin.
 fn begin_control(segments: &Segments, files: &Files, survey: Option<&Survey>) -> Result<u32> {
     let epoch = files.control.epoch.max(survey.map_or(0, |survey| survey.epoch)) + 1;
     match survey {
