@@ -54,9 +54,9 @@ class Queue {
 public:
     explicit Queue(const wal::Path& dir)
         : log_(wal::Log::open(dir, wal::Options().segment_size(64 << 10).buffer_size(64 << 10)).value()) {
+        compact_behind(log_.head().value(), 0);
         for (const wal::Record& record : log_.records_from_checkpoint()) replay(record);
         for (const auto& [id, text] : messages_) ready_.insert(id);
-        checkpointed_ = log_.last_checkpoint().value().value_or(log_.head().value());
     }
 
     /// Puts a message into the queue. It is durable on return, and is delivered only then.
@@ -104,6 +104,7 @@ private:
         std::string_view bytes = record.text();
         if (record.kind == wal::Kind::checkpoint) {
             messages_.clear();
+            compact_behind(record.lsn, bytes.size());
             while (!bytes.empty()) {
                 const wal::Lsn id = decode(bytes);
                 const std::size_t length = std::min<std::size_t>(decode(bytes), bytes.size());
@@ -119,16 +120,23 @@ private:
         else messages_.erase(decode(bytes));
     }
 
-    /// Writes down what is in the queue once the log has grown by two segments, and drops what is older.
+    /// The next checkpoint is due when the log has grown by two segments, and by as much as this one holds: so a long
+    /// queue is not written down all the time.
+    void compact_behind(wal::Lsn checkpoint, std::uint64_t size) {
+        compact_at_ = checkpoint + size + std::max<std::uint64_t>(size, 128 << 10);
+    }
+
+    /// Writes down what is in the queue, if that is due, and drops what is older.
     void compact() {
         const std::lock_guard lock(mutex_);
-        if (log_.tail().value() - checkpointed_ < 128 << 10) return;
+        if (log_.tail().value() < compact_at_) return;
         // The lock is held: what the state does not contain is appended after it, as a checkpoint asks.
         std::string state;
         for (const auto& [id, text] : messages_) state += encode(id) + encode(text.size(), text);
-        checkpointed_ = log_.checkpoint(state).value();
+        const wal::Lsn checkpoint = log_.checkpoint(state).value();
+        compact_behind(checkpoint, state.size());
         // In this order: the checkpoint is durable before anything that it replaces is gone.
-        log_.truncate_before(checkpointed_).value();
+        log_.truncate_before(checkpoint).value();
     }
 
     wal::Log log_;
@@ -136,7 +144,7 @@ private:
     std::condition_variable arrived_;
     std::map<wal::Lsn, std::string> messages_; // Pushed and not acknowledged.
     std::set<wal::Lsn> ready_;                 // Those of them that are durable and that nobody has taken.
-    wal::Lsn checkpointed_ = 0;
+    wal::Lsn compact_at_ = 0;
 };
 
 // ---- The demonstration ----------------------------------------------------------------------------------------------
@@ -274,7 +282,7 @@ int demonstrate(const char* dir) {
     std::printf("recovered: %zu messages were left; %zu of all came again, not acknowledged before\n", left, told.again);
     const std::uint64_t size = queue.size();
     std::printf("the log holds %" PRIu64 " KiB\n", size >> 10);
-    // The segment that the last checkpoint begins in, the checkpoint, and two segments; all rounds together wrote more.
+    // The segment that the last checkpoint begins in, the checkpoint, and two segments; the rounds together wrote more.
     if (size > 384 << 10) {
         ++told.mistakes;
         std::printf("WRONG: the log grows\n");
