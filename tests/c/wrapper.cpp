@@ -120,9 +120,12 @@ void appends_and_reads() {
     CHECK(texts(log.records(lsns[2])) == (std::vector<std::string>{"six", "seven", "four"}));
     CHECK(texts(log.records(log.tail().value())).empty());
 
-    // The result of one call is a range too.
+    // The result of one call is a range too, and so is what is left of it when its value was taken out.
     Lsn last = 0;
     for (const Lsn lsn : log.append_batch({"a", "b"})) last = lsn;
+    std::size_t count = 0;
+    for (const wal::Record& record : log.records().value()) count += record.lsn <= last ? 1 : 0;
+    CHECK(count == 10);
     const wal::OwnedRecord owned = log.read(last).value();
     CHECK(owned.text() == "b" && owned.lsn == last && owned.kind == wal::Kind::batch_end);
     CHECK(log.read(first).value().kind == wal::Kind::data);
