@@ -323,6 +323,20 @@ typedef struct wal_stats_t {
 } wal_stats_t;
 
 /**
+ * A file of a log that is not what it should be.
+ */
+typedef struct wal_file_damage_t {
+    /**
+     * The file.
+     */
+    const char *path;
+    /**
+     * What is wrong with it.
+     */
+    const char *reason;
+} wal_file_damage_t;
+
+/**
  * A range of the stream that was once acknowledged and cannot be read.
  */
 typedef struct wal_damage_t {
@@ -345,27 +359,7 @@ typedef struct wal_damage_t {
 } wal_damage_t;
 
 /**
- * Called now and then with how many bytes of the stream were checked, of how many; from any thread of the check, and from
- * several at once. It must return.
- */
-typedef void (*wal_progress_fn)(void *context, uint64_t done, uint64_t total);
-
-/**
- * A file of a log that is not what it should be.
- */
-typedef struct wal_file_damage_t {
-    /**
-     * The file.
-     */
-    const char *path;
-    /**
-     * What is wrong with it.
-     */
-    const char *reason;
-} wal_file_damage_t;
-
-/**
- * What wal_verify() or wal_repair() found. It belongs to the caller, who frees it, with all that it points to, by
+ * What wal_verify(), wal_repair() or wal_damage() found. It belongs to the caller, who frees it, with all that it points to, by
  * wal_report_free(). Later versions add fields at the end.
  */
 typedef struct wal_report_t {
@@ -418,6 +412,12 @@ typedef struct wal_report_t {
      */
     size_t damage_count;
 } wal_report_t;
+
+/**
+ * Called now and then with how many bytes of the stream were checked, of how many; from any thread of the check, and from
+ * several at once. It must return.
+ */
+typedef void (*wal_progress_fn)(void *context, uint64_t done, uint64_t total);
 
 #ifdef __cplusplus
 extern "C" {
@@ -722,8 +722,8 @@ int wal_when_durable(struct wal_t *log,
 
 /**
  * Stores a descriptor for poll(), epoll and their like. It becomes readable when a request of wal_append_async(),
- * wal_sync_async() or wal_when_durable() is done, with success or not, and stays so until wal_event_clear(). The same one
- * at each call. It belongs to the log, which closes it in wal_close(): take it out of the loop before. Do not read it.
+ * wal_sync_async() or wal_when_durable() is done, with success or not, and stays so until wal_event_clear(). What was done
+ * before the first call of this is not told. The same one at each call. It belongs to the log, which closes it in wal_close(): take it out of the loop before. Do not read it.
  * Any thread. WAL_ERR_IO if there is no descriptor left, and on systems other than Unix.
  *
  * In the loop: wal_event_clear() first, then wal_durable_lsn(), and answer all that lies below. If what was asked for is
@@ -783,8 +783,8 @@ int wal_iter_next(struct wal_iter_t *iter,
                   struct wal_record_t *out);
 
 /**
- * As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (negative: for ever) for a
- * record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
+ * As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (0: not at all; negative:
+ * for ever) for a record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
  * compare with wal_durable_lsn() where that matters.
  */
 int wal_iter_follow(struct wal_iter_t *iter,
@@ -819,18 +819,19 @@ int wal_stats(struct wal_t *log,
               size_t size);
 
 /**
- * Stores the damaged ranges that a log opened with WAL_RECOVERY_SALVAGE passes over, `count` of them at `out`; none for
- * other logs. They belong to the log and hold until wal_close(). Any thread.
+ * Stores what a log that was opened with WAL_RECOVERY_SALVAGE passes over: a report whose `damage` lists it, and which says
+ * where the log begins and ends; `records`, `payload_bytes`, `torn_tail` and `files` are not filled in. Other logs pass over
+ * nothing. The report belongs to the caller (wal_report_free()). Any thread. WAL_ERR_IO.
  */
 int wal_damage(struct wal_t *log,
-               const struct wal_damage_t **out,
-               size_t *count);
+               struct wal_report_t **out);
 
 /**
  * Checks every byte of the log in the directory `dir` with `threads` threads (0 counts as 1) and changes nothing. A log
  * that is being written can be checked as far as it reaches. `progress` may be NULL. Damage is no error: it is in the
  * report, which belongs to the caller (wal_report_free()). Any thread.
- * WAL_ERR_INVALID_ARGUMENT: there is no log. WAL_ERR_UNSUPPORTED_VERSION, WAL_ERR_IO.
+ * WAL_ERR_INVALID_ARGUMENT: the directory holds no log. WAL_ERR_IO: also (ENOENT) if there is no such directory.
+ * WAL_ERR_UNSUPPORTED_VERSION.
  */
 int wal_verify(const char *dir,
                size_t threads,

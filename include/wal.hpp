@@ -512,12 +512,6 @@ using Stats = wal_stats_t;
 
 namespace detail {
 
-inline std::vector<Damage> damage(const wal_damage_t* rows, std::size_t count) {
-    std::vector<Damage> damage;
-    for (std::size_t n = 0; n < count; ++n) damage.push_back({rows[n].from, rows[n].to, rows[n].path, rows[n].reason});
-    return damage;
-}
-
 template <class Call>
 Result<Report> report(Call&& call) {
     wal_report_t* out = nullptr;
@@ -525,9 +519,14 @@ Result<Report> report(Call&& call) {
     const std::unique_ptr<wal_report_t, Free> found(out);
     std::vector<FileDamage> files;
     for (std::size_t n = 0; n < found->file_count; ++n) files.push_back({found->files[n].path, found->files[n].reason});
+    std::vector<Damage> damage;
+    for (std::size_t n = 0; n < found->damage_count; ++n) {
+        const wal_damage_t& row = found->damage[n];
+        damage.push_back({row.from, row.to, row.path, row.reason});
+    }
     return Report{found->head, found->tail, found->segments, found->records, found->payload_bytes,
         found->closed_cleanly != 0, optional(found->checkpoint), optional(found->torn_tail), std::move(files),
-        damage(found->damage, found->damage_count)};
+        std::move(damage)};
 }
 
 /// What C calls. The callable is freed after it was called. `noexcept`: nothing may be thrown through the library.
@@ -720,13 +719,9 @@ public:
     Result<Stats> stats() const {
         return detail::out<Stats>([&](Stats* stats) { return wal_stats(handle_, stats, sizeof *stats); });
     }
-    /// The ranges that a log opened with Recovery::salvage passes over, copied. Not while another thread closes the
-    /// log: what is copied is the log's. wal_damage().
-    Result<std::vector<Damage>> damage() const {
-        const wal_damage_t* rows = nullptr;
-        std::size_t count = 0;
-        if (wal_damage(handle_, &rows, &count) < 0) return detail::last_error();
-        return detail::damage(rows, count);
+    /// What a log opened with Recovery::salvage passes over: the report's `damage`. wal_damage().
+    Result<Report> damage() const {
+        return detail::report([&](wal_report_t** found) { return wal_damage(handle_, found); });
     }
 
     /// For wal.h; it stays this log's.

@@ -124,6 +124,12 @@ impl Error {
         Error::Io { op, path: path.into(), source: Arc::new(source) }
     }
 
+    /// There is no log at `path`. With the number that the operating system would give: 2 is `ENOENT` on every Unix system
+    /// and the like on Windows.
+    pub(crate) fn not_found(path: impl Into<PathBuf>) -> Error {
+        Error::io("open", path, io::Error::from_raw_os_error(2))
+    }
+
     pub(crate) fn corrupt(lsn: u64, path: impl Into<PathBuf>, reason: impl Into<String>) -> Error {
         Error::Corrupt { lsn: Lsn::new(lsn), path: path.into(), reason: reason.into() }
     }

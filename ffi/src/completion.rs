@@ -94,8 +94,8 @@ pub unsafe extern "C" fn wal_when_durable(
 }
 
 /// Stores a descriptor for poll(), epoll and their like. It becomes readable when a request of wal_append_async(),
-/// wal_sync_async() or wal_when_durable() is done, with success or not, and stays so until wal_event_clear(). The same one
-/// at each call. It belongs to the log, which closes it in wal_close(): take it out of the loop before. Do not read it.
+/// wal_sync_async() or wal_when_durable() is done, with success or not, and stays so until wal_event_clear(). What was done
+/// before the first call of this is not told. The same one at each call. It belongs to the log, which closes it in wal_close(): take it out of the loop before. Do not read it.
 /// Any thread. WAL_ERR_IO if there is no descriptor left, and on systems other than Unix.
 ///
 /// In the loop: wal_event_clear() first, then wal_durable_lsn(), and answer all that lies below. If what was asked for is

@@ -85,8 +85,8 @@ pub unsafe extern "C" fn wal_iter_next(iter: *mut wal_iter_t, out: *mut wal_reco
     })
 }
 
-/// As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (negative: for ever) for a
-/// record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
+/// As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (0: not at all; negative:
+/// for ever) for a record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
 /// compare with wal_durable_lsn() where that matters.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_iter_follow(iter: *mut wal_iter_t, timeout_ms: i64, out: *mut wal_record_t) -> c_int {

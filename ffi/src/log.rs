@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_int, c_void};
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use libwal::{Error, Lsn, Wal};
 
@@ -12,7 +12,6 @@ use crate::event::Event;
 use crate::handle::Table;
 use crate::in_call;
 use crate::options::{options_of, wal_options_t};
-use crate::report::Damages;
 
 /// A log that is open. Any number of threads may use it at once. It is closed, once, by wal_close().
 pub struct wal_t {
@@ -33,7 +32,6 @@ pub struct wal_slice_t {
 pub(crate) struct Log {
     pub(crate) wal: Wal,
     pub(crate) event: Arc<Event>,
-    pub(crate) damage: OnceLock<Damages>,
 }
 
 static LOGS: Table<Log> = Table::new(1);
@@ -70,7 +68,7 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const wal_option
         let (dir, out) = unsafe { (path(dir)?, required(out, "out")?) };
         let wal = options_of(options)?.open(dir)?;
         in_call::prepare();
-        let handle = LOGS.insert(Log { wal, event: Arc::default(), damage: OnceLock::new() })?;
+        let handle = LOGS.insert(Log { wal, event: Arc::default() })?;
         out.write(ptr::without_provenance_mut(handle));
         Ok(WAL_OK)
     })

@@ -2,8 +2,9 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::path::Path;
+use std::ptr;
 
-use libwal::{Damage, Progress, Report};
+use libwal::{Damage, FileDamage, Lsn, Progress, Report};
 
 use crate::arguments::{path, required};
 use crate::error::{Failure, WAL_NO_LSN, WAL_OK, boundary};
@@ -31,7 +32,7 @@ pub struct wal_file_damage_t {
     pub reason: *const c_char,
 }
 
-/// What wal_verify() or wal_repair() found. It belongs to the caller, who frees it, with all that it points to, by
+/// What wal_verify(), wal_repair() or wal_damage() found. It belongs to the caller, who frees it, with all that it points to, by
 /// wal_report_free(). Later versions add fields at the end.
 #[repr(C)]
 pub struct wal_report_t {
@@ -66,38 +67,17 @@ pub struct wal_report_t {
 pub type wal_progress_fn = Option<unsafe extern "C" fn(context: *mut c_void, done: u64, total: u64)>;
 
 /// A path or a reason, for C. A NUL inside ends it early.
-fn text(bytes: &[u8]) -> CString {
+fn text(text: &str) -> CString {
+    bytes(text.as_bytes())
+}
+
+fn bytes(bytes: &[u8]) -> CString {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     CString::new(&bytes[..end]).unwrap_or_default()
 }
 
 fn path_text(path: &Path) -> CString {
-    text(path.as_os_str().as_encoded_bytes())
-}
-
-/// Ranges of damage as C sees them, and the texts they point to.
-pub(crate) struct Damages {
-    rows: Vec<wal_damage_t>,
-    _texts: Vec<CString>,
-}
-
-// SAFETY: the pointers in `rows` lead to the texts beside them, which nobody changes.
-unsafe impl Send for Damages {}
-// SAFETY: as above; everything is only read.
-unsafe impl Sync for Damages {}
-
-impl Damages {
-    fn new(damage: &[Damage]) -> Damages {
-        let mut texts = Vec::with_capacity(damage.len() * 2);
-        let mut rows = Vec::with_capacity(damage.len());
-        for Damage { from, to, path, reason, .. } in damage {
-            // A `CString` moved keeps its text where it is.
-            let (path, reason) = (path_text(path), text(reason.as_bytes()));
-            rows.push(wal_damage_t { from: from.get(), to: to.get(), path: path.as_ptr(), reason: reason.as_ptr() });
-            texts.extend([path, reason]);
-        }
-        Damages { rows, _texts: texts }
-    }
+    bytes(path.as_os_str().as_encoded_bytes())
 }
 
 /// A report with what it points to. The first field is what C sees.
@@ -105,19 +85,44 @@ impl Damages {
 struct Owned {
     report: wal_report_t,
     files: Vec<wal_file_damage_t>,
-    damage: Damages,
+    damage: Vec<wal_damage_t>,
     texts: Vec<CString>,
 }
 
-fn owned(found: &Report) -> Box<Owned> {
-    let mut texts = Vec::with_capacity(found.files.len() * 2);
-    let mut files = Vec::with_capacity(found.files.len());
-    for file in &found.files {
-        let (path, reason) = (path_text(&file.path), text(file.reason.as_bytes()));
-        files.push(wal_file_damage_t { path: path.as_ptr(), reason: reason.as_ptr() });
-        texts.extend([path, reason]);
-    }
-    let damage = Damages::new(&found.damage);
+/// Adds what a report points to, and hands it to C.
+fn give(report: wal_report_t, files: &[FileDamage], damage: &[Damage]) -> *mut wal_report_t {
+    let mut owned = Box::new(Owned { report, files: Vec::new(), damage: Vec::new(), texts: Vec::new() });
+    // A `CString` that is moved keeps its text where it is.
+    let mut keep = |text: CString| {
+        let address = text.as_ptr();
+        owned.texts.push(text);
+        address
+    };
+    let files = files.iter();
+    owned.files = files
+        .map(|file| wal_file_damage_t { path: keep(path_text(&file.path)), reason: keep(text(&file.reason)) })
+        .collect();
+    let damage = damage.iter();
+    owned.damage = damage
+        .map(|damage| wal_damage_t {
+            from: damage.from.get(),
+            to: damage.to.get(),
+            path: keep(path_text(&damage.path)),
+            reason: keep(text(&damage.reason)),
+        })
+        .collect();
+    owned.report.files = owned.files.as_ptr();
+    owned.report.file_count = owned.files.len();
+    owned.report.damage = owned.damage.as_ptr();
+    owned.report.damage_count = owned.damage.len();
+    Box::into_raw(owned).cast()
+}
+
+fn position(lsn: Option<Lsn>) -> u64 {
+    lsn.map_or(WAL_NO_LSN, Lsn::get)
+}
+
+fn of_report(found: &Report) -> *mut wal_report_t {
     let report = wal_report_t {
         head: found.head.get(),
         tail: found.tail.get(),
@@ -125,27 +130,40 @@ fn owned(found: &Report) -> Box<Owned> {
         records: found.records,
         payload_bytes: found.payload_bytes,
         closed_cleanly: u64::from(found.closed_cleanly),
-        checkpoint: found.checkpoint.map_or(WAL_NO_LSN, |lsn| lsn.get()),
-        torn_tail: found.torn_tail.map_or(WAL_NO_LSN, |lsn| lsn.get()),
-        files: files.as_ptr(),
-        file_count: files.len(),
-        damage: damage.rows.as_ptr(),
-        damage_count: damage.rows.len(),
+        checkpoint: position(found.checkpoint),
+        torn_tail: position(found.torn_tail),
+        files: ptr::null(),
+        file_count: 0,
+        damage: ptr::null(),
+        damage_count: 0,
     };
-    Box::new(Owned { report, files, damage, texts })
+    give(report, &found.files, &found.damage)
 }
 
-/// Stores the damaged ranges that a log opened with WAL_RECOVERY_SALVAGE passes over, `count` of them at `out`; none for
-/// other logs. They belong to the log and hold until wal_close(). Any thread.
+/// Stores what a log that was opened with WAL_RECOVERY_SALVAGE passes over: a report whose `damage` lists it, and which says
+/// where the log begins and ends; `records`, `payload_bytes`, `torn_tail` and `files` are not filled in. Other logs pass over
+/// nothing. The report belongs to the caller (wal_report_free()). Any thread. WAL_ERR_IO.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn wal_damage(log: *mut wal_t, out: *mut *const wal_damage_t, count: *mut usize) -> c_int {
+pub unsafe extern "C" fn wal_damage(log: *mut wal_t, out: *mut *mut wal_report_t) -> c_int {
     with_log(log, |log| {
-        // SAFETY: the caller passes places for a pointer and for a number, or NULL.
-        let (out, count) = unsafe { (required(out, "out")?, required(count, "count")?) };
-        log.wal.check_fork()?;
-        let damage = log.damage.get_or_init(|| Damages::new(&log.wal.damage()));
-        out.write(damage.rows.as_ptr());
-        count.write(damage.rows.len());
+        // SAFETY: the caller passes a place for a pointer, or NULL.
+        let out = unsafe { required(out, "out") }?;
+        let stats = log.wal.stats()?;
+        let report = wal_report_t {
+            head: stats.head.get(),
+            tail: stats.reserved.get(),
+            segments: stats.segments,
+            records: 0,
+            payload_bytes: 0,
+            closed_cleanly: u64::from(stats.closed_cleanly),
+            checkpoint: position(stats.checkpoint),
+            torn_tail: WAL_NO_LSN,
+            files: ptr::null(),
+            file_count: 0,
+            damage: ptr::null(),
+            damage_count: 0,
+        };
+        out.write(give(report, &[], &log.wal.damage()));
         Ok(WAL_OK)
     })
 }
@@ -168,7 +186,8 @@ impl Observer {
 /// Checks every byte of the log in the directory `dir` with `threads` threads (0 counts as 1) and changes nothing. A log
 /// that is being written can be checked as far as it reaches. `progress` may be NULL. Damage is no error: it is in the
 /// report, which belongs to the caller (wal_report_free()). Any thread.
-/// WAL_ERR_INVALID_ARGUMENT: there is no log. WAL_ERR_UNSUPPORTED_VERSION, WAL_ERR_IO.
+/// WAL_ERR_INVALID_ARGUMENT: the directory holds no log. WAL_ERR_IO: also (ENOENT) if there is no such directory.
+/// WAL_ERR_UNSUPPORTED_VERSION.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_verify(
     dir: *const c_char,
@@ -182,7 +201,7 @@ pub unsafe extern "C" fn wal_verify(
         let (dir, out) = unsafe { (path(dir)?, required(out, "out")?) };
         let observer = Observer(progress, context);
         let found = libwal::verify(dir, threads, &|progress| observer.tell(progress))?;
-        out.write(Box::into_raw(owned(&found)).cast());
+        out.write(of_report(&found));
         Ok(WAL_OK)
     })
 }
@@ -200,7 +219,7 @@ pub unsafe extern "C" fn wal_repair(dir: *const c_char, keep: *const c_char, out
         let found = libwal::repair(dir, keep)?;
         // SAFETY: the caller passes a place for a pointer, or NULL.
         if let Some(out) = unsafe { out.as_mut() } {
-            *out = Box::into_raw(owned(&found)).cast();
+            *out = of_report(&found);
         }
         Ok(WAL_OK)
     })

@@ -16,12 +16,11 @@ static void handles_that_are_none(wal_t *log, wal_iter_t *iter)
     int local = 0;
     uint64_t lsn = 77;
     int fd = 77;
-    size_t number = 77;
     wal_iter_t *out = NULL;
     wal_record_t record = {0, NULL, 0, 0, 0}, *read = NULL;
     wal_stats_t stats;
     wal_slice_t slice = {"x", 1};
-    const wal_damage_t *damage = NULL;
+    wal_report_t *damage = NULL;
     for (size_t n = 0; n < sizeof wrong / sizeof wrong[0] + 3; n++) {
         size_t known = sizeof wrong / sizeof wrong[0];
         void *bad = n < known ? wrong[n] : n == known ? (void *)iter : n == known + 1 ? (void *)&local : (void *)stats.sync_latency;
@@ -50,7 +49,7 @@ static void handles_that_are_none(wal_t *log, wal_iter_t *iter)
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_iter_from_head(w, &out));
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_iter_from_checkpoint(w, &out));
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_stats(w, &stats, sizeof stats));
-        RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_damage(w, &damage, &number));
+        RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_damage(w, &damage));
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_close(w));
         wal_options_t *options = n == known ? (wal_options_t *)(void *)log : bad;
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_options_set_create(options, 1));
@@ -62,7 +61,7 @@ static void handles_that_are_none(wal_t *log, wal_iter_t *iter)
         RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_iter_position(i, &lsn));
         wal_iter_close(i);
     }
-    CHECK(lsn == 77 && fd == 77 && number == 77 && out == NULL && read == NULL && record.data == NULL && damage == NULL);
+    CHECK(lsn == 77 && fd == 77 && out == NULL && read == NULL && record.data == NULL && damage == NULL);
 }
 
 static void arguments_out_of_their_domain(const char *dir, wal_t *log, wal_iter_t *iter)
@@ -215,8 +214,7 @@ static int child(const char *scratch, wal_t *log, wal_iter_t *iter)
     wal_record_t record, *read;
     wal_iter_t *made;
     wal_stats_t stats;
-    const wal_damage_t *damage;
-    size_t number;
+    wal_report_t *damage;
     RETURNS(WAL_ERR_FORKED, wal_append(log, "x", 1, &lsn));
     RETURNS(WAL_ERR_FORKED, wal_try_append(log, "x", 1, &lsn));
     RETURNS(WAL_ERR_FORKED, wal_append_and_sync(log, "x", 1, &lsn));
@@ -239,7 +237,7 @@ static int child(const char *scratch, wal_t *log, wal_iter_t *iter)
     RETURNS(WAL_ERR_FORKED, wal_read(log, 0, &read));
     RETURNS(WAL_ERR_FORKED, wal_iter_from_head(log, &made));
     RETURNS(WAL_ERR_FORKED, wal_stats(log, &stats, sizeof stats));
-    RETURNS(WAL_ERR_FORKED, wal_damage(log, &damage, &number));
+    RETURNS(WAL_ERR_FORKED, wal_damage(log, &damage));
     RETURNS(WAL_ERR_FORKED, wal_iter_next(iter, &record));
     RETURNS(WAL_ERR_FORKED, wal_iter_follow(iter, -1, &record));
     RETURNS(WAL_ERR_FORKED, wal_iter_refresh(iter));

@@ -132,7 +132,7 @@ fn take_lock(options: &Options, storage: &Arc<dyn Storage>) -> Result<Arc<dyn St
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let log = if exists { files_of(&**storage)? } else { None };
             match &log {
-                None if !options.create => return Err(Error::io("open", dir, ErrorKind::NotFound.into())),
+                None if !options.create => return Err(Error::not_found(dir)),
                 None => {}
                 // The lock file was removed. Judge the rest before anything is written.
                 Some(files) => drop(survey(storage, files)?),
@@ -155,7 +155,7 @@ fn take_lock(options: &Options, storage: &Arc<dyn Storage>) -> Result<Arc<dyn St
 
 fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile) -> Result<Files> {
     if !options.create {
-        return Err(Error::io("open", storage.path(), ErrorKind::NotFound.into()));
+        return Err(Error::not_found(storage.path()));
     }
     let mut id = [0; 16];
     getrandom::fill(&mut id)

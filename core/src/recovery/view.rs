@@ -61,7 +61,7 @@ impl View {
     }
 
     fn try_open(storage: &Arc<dyn Storage>) -> Result<View> {
-        let none = || Error::io("open", storage.path(), ErrorKind::NotFound.into());
+        let none = || Error::not_found(storage.path());
         if !storage.exists().map_err(|error| Error::io("open", storage.path(), error))? {
             return Err(none());
         }
