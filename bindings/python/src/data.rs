@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use pyo3::buffer::PyUntypedBuffer;
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyMemoryView, PyString};
 
 /// Whether attached threads run in parallel. Relaxed: set once, when the module is imported.
 static FREE_THREADED: AtomicBool = AtomicBool::new(false);
@@ -41,12 +41,13 @@ impl Lent {
             return Err(PyTypeError::new_err("records are bytes, not str: encode it first, as in data.encode()"));
         }
         let name = || data.get_type().name().map_or_else(|_| "this object".to_owned(), |name| name.to_string());
-        let buffer = PyUntypedBuffer::get(data).map_err(|error| {
+        let buffer = PyUntypedBuffer::get(data).or_else(|error| {
             if error.is_instance_of::<PyTypeError>(data.py()) {
-                PyTypeError::new_err(format!("a bytes-like object is required, not '{}'", name()))
-            } else {
-                error
+                return Err(PyTypeError::new_err(format!("a bytes-like object is required, not '{}'", name())));
             }
+            // Some exporters (ctypes, scalars) leave out the shape or the strides, which a memoryview fills in.
+            let bytes = PyMemoryView::from(data).and_then(|view| view.call_method1("cast", ("B",)));
+            bytes.and_then(|bytes| PyUntypedBuffer::get(&bytes)).map_err(|_| error)
         })?;
         if !buffer.is_c_contiguous() {
             return Err(PyBufferError::new_err(format!(

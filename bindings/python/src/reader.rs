@@ -11,7 +11,7 @@ use libwal::{Error, Iter, Lsn, Wal};
 use parking_lot::{Mutex, MutexGuard};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList};
+use pyo3::types::{PyBytes, PyList, PyType};
 
 use crate::error::exception;
 use crate::log::{Log, SLICE, State};
@@ -189,6 +189,12 @@ impl Reader {
             patience,
             view,
         })
+    }
+
+    /// For type checkers: `Reader[bytes]` is a `Reader` all the same.
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, _item: &Bound<'py, PyAny>) -> Bound<'py, PyType> {
+        class.clone()
     }
 
     fn __iter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {

@@ -11,7 +11,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Callable, NoReturn, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, NoReturn, Optional, TypeVar, Union, overload
 
 from . import _wal
 from ._asyncio import Channel
@@ -30,7 +30,10 @@ _SHORTEST_NAP = 0.001
 _LONGEST_NAP = 0.025
 
 
-class Reader(_wal.Reader):
+_Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
+
+
+class Reader(_wal.Reader[_Data], Generic[_Data]):
     """The records of a log in order, as an iterator and an asynchronous iterator over `(lsn, data)`.
 
     It sees what the log held when it was made, or, if it follows the log, also what is appended later. It may outlive
@@ -41,7 +44,7 @@ class Reader(_wal.Reader):
 
     _filling: Optional[asyncio.Future[bool]]
 
-    def batches(self, size: int = 1000) -> Iterator[list[tuple[int, Union[bytes, memoryview]]]]:
+    def batches(self, size: int = 1000) -> Iterator[list[tuple[int, _Data]]]:
         """Lists of up to `size` records, each made in one step: the fastest way to read a log.
 
         >>> with wal.open("log") as log:
@@ -54,7 +57,7 @@ class Reader(_wal.Reader):
         while batch := self.read_batch(size):
             yield batch
 
-    def records(self) -> Iterator[Record]:
+    def records(self) -> Iterator[Record[_Data]]:
         """The records as `Record`, which has the kind too.
 
         >>> with wal.open("log") as log:
@@ -69,7 +72,7 @@ class Reader(_wal.Reader):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[int, Union[bytes, memoryview]]:
+    async def __anext__(self) -> tuple[int, _Data]:
         """The next record. If it is cancelled, no record is lost."""
         loop = asyncio.get_running_loop()
         patience = self._patience()
@@ -114,7 +117,13 @@ class Log(_wal.Log):
         self._guard = threading.Lock()
         _open_logs.add(self)
 
-    def read_from(self, lsn: Optional[int] = None, *, view: bool = False) -> Reader:
+    @overload
+    def read_from(self, lsn: Optional[int] = None, *, view: Literal[False] = False) -> Reader[bytes]: ...
+    @overload
+    def read_from(self, lsn: Optional[int] = None, *, view: Literal[True]) -> Reader[memoryview]: ...
+    @overload
+    def read_from(self, lsn: Optional[int] = None, *, view: bool) -> Reader[Union[bytes, memoryview]]: ...
+    def read_from(self, lsn: Optional[int] = None, *, view: bool = False) -> Reader[Any]:
         """The records from the one that begins at `lsn` on, or all of them.
 
         `lsn` may also be the end of the log. With `view`, payloads are read-only memoryviews of the reader's memory
@@ -128,11 +137,23 @@ class Log(_wal.Log):
         """
         return Reader(self, lsn, view=view)
 
-    def from_checkpoint(self, *, view: bool = False) -> Reader:
+    @overload
+    def from_checkpoint(self, *, view: Literal[False] = False) -> Reader[bytes]: ...
+    @overload
+    def from_checkpoint(self, *, view: Literal[True]) -> Reader[memoryview]: ...
+    @overload
+    def from_checkpoint(self, *, view: bool) -> Reader[Union[bytes, memoryview]]: ...
+    def from_checkpoint(self, *, view: bool = False) -> Reader[Any]:
         """The records from the last durable checkpoint on, it included; all records if there is none."""
         return Reader(self, checkpoint=True, view=view)
 
-    def follow(self, lsn: Optional[int] = None, *, timeout: Optional[float] = None, view: bool = False) -> Reader:
+    @overload
+    def follow(self, lsn: Optional[int] = None, *, timeout: Optional[float] = None, view: Literal[False] = False) -> Reader[bytes]: ...
+    @overload
+    def follow(self, lsn: Optional[int] = None, *, timeout: Optional[float] = None, view: Literal[True]) -> Reader[memoryview]: ...
+    @overload
+    def follow(self, lsn: Optional[int] = None, *, timeout: Optional[float] = None, view: bool) -> Reader[Union[bytes, memoryview]]: ...
+    def follow(self, lsn: Optional[int] = None, *, timeout: Optional[float] = None, view: bool = False) -> Reader[Any]:
         """The records from `lsn` (or the head) on, and then those that are appended, as they come.
 
         It ends when none came for `timeout` seconds, or when this log is closed. Records are seen when they are
@@ -145,11 +166,17 @@ class Log(_wal.Log):
         """
         return Reader(self, lsn, follow=True, timeout=timeout, view=view)
 
-    def read_record(self, lsn: int, *, view: bool = False) -> Record:
+    @overload
+    def read_record(self, lsn: int, *, view: Literal[False] = False) -> Record[bytes]: ...
+    @overload
+    def read_record(self, lsn: int, *, view: Literal[True]) -> Record[memoryview]: ...
+    @overload
+    def read_record(self, lsn: int, *, view: bool) -> Record[Union[bytes, memoryview]]: ...
+    def read_record(self, lsn: int, *, view: bool = False) -> Record[Any]:
         """The record that begins at `lsn`, with its kind."""
         return Record(lsn, self.read(lsn, view=view), KINDS[self._kind(lsn)])
 
-    def __iter__(self) -> Reader:
+    def __iter__(self) -> Reader[bytes]:
         """All records, from the head to where the log ends now, as `(lsn, data)`.
 
         >>> with wal.open("log") as log:

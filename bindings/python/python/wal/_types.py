@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import NamedTuple, Optional, Union
+from typing import TYPE_CHECKING, Generic, NamedTuple, Optional, TypeVar, Union
 
 __all__ = ["Damage", "FileDamage", "Kind", "Record", "Report", "Stats"]
 
@@ -26,12 +26,23 @@ class Kind(enum.Enum):
 KINDS = {1: Kind.DATA, 2: Kind.CHECKPOINT, 3: Kind.BATCH, 4: Kind.BATCH_END}
 
 
-class Record(NamedTuple):
-    """A record with all that is known of it."""
+_Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
 
-    lsn: int
-    data: Union[bytes, memoryview]
-    kind: Kind
+if TYPE_CHECKING:
+
+    class Record(NamedTuple, Generic[_Data]):
+        lsn: int
+        data: _Data
+        kind: Kind
+
+else:
+    # Only from 3.11 on can a named tuple be generic at run time.
+    class Record(NamedTuple):
+        """A record with all that is known of it."""
+
+        lsn: int
+        data: Union[bytes, memoryview]
+        kind: Kind
 
 
 class Damage(NamedTuple):
