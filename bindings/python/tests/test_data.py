@@ -83,13 +83,16 @@ def test_other_objects_are_refused(log: wal.Log, wrong: Any) -> None:
 
 
 def test_what_is_not_contiguous_or_not_bytes_is_refused(log: wal.Log) -> None:
+    scattered: Any
     for scattered in (memoryview(b"abcdef")[::2], numpy.arange(12, dtype="u1").reshape(3, 4).T):
         with pytest.raises(BufferError, match="not contiguous"):
             log.append(scattered)
+    objects: Any = numpy.array([None, log], dtype=object)
+    mixed: Any = numpy.zeros(2, dtype=[("a", "u1"), ("b", object)])
     with pytest.raises(TypeError, match="references"):
-        log.append(numpy.array([None, log], dtype=object))
+        log.append(objects)
     with pytest.raises(TypeError, match="references"):
-        log.append(numpy.zeros(2, dtype=[("a", "u1"), ("b", object)]))
+        log.append(mixed)
     assert log.tail == 0
 
 

@@ -10,6 +10,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, NoReturn, Optional, TypeVar, Union, overload
 
@@ -202,7 +203,7 @@ class Log(_wal.Log):
     @property
     def damage(self) -> tuple[Damage, ...]:
         """The damaged ranges that a log opened with `recovery="salvage"` passes over."""
-        return tuple(Damage(*damage) for damage in self._damage())
+        return tuple(_damage(self._damage()))
 
     def commit(self, data: Buffer) -> asyncio.Future[int]:
         """Append one record; the result has its LSN once the record is durable. For asyncio.
@@ -436,9 +437,13 @@ def repair(
     return _report(_wal._repair(os.fsdecode(path), os.fsdecode(keep)))
 
 
+def _damage(ranges: list[tuple[int, int, Path, str]]) -> Iterator[Damage]:
+    for start, end, path, reason in ranges:
+        yield Damage(start, end, os.fspath(path), reason)
+
+
 def _report(found: _wal.ReportDict) -> Report:
     files = tuple(FileDamage(os.fspath(path), reason) for path, reason in found["files"])
-    damage = tuple(Damage(start, end, os.fspath(path), reason) for start, end, path, reason in found["damage"])
     return Report(
         head=found["head"],
         tail=found["tail"],
@@ -449,7 +454,7 @@ def _report(found: _wal.ReportDict) -> Report:
         checkpoint=found["checkpoint"],
         torn_tail=found["torn_tail"],
         files=files,
-        damage=damage,
+        damage=tuple(_damage(found["damage"])),
     )
 
 
