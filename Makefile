@@ -8,7 +8,7 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs bench bench-check golden
+.PHONY: demo test lint unit examples docs bench bench-check golden header install
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
@@ -49,3 +49,12 @@ bench-check:
 ## Writes the golden logs anew. Only for a new version of the format.
 golden:
 	LIBWAL_WRITE_GOLDEN=1 $(CARGO) test --package libwal --test golden
+
+## Writes include/wal.h and the list of exported symbols anew, from the sources in ffi/.
+header:
+	LIBWAL_WRITE_HEADER=1 $(CARGO) test --quiet --package libwal-ffi --test header
+
+## Installs the C and C++ side: make install PREFIX=/usr/local
+PREFIX ?= /usr/local
+install:
+	PREFIX="$(PREFIX)" DESTDIR="$(DESTDIR)" CARGO="$(CARGO)" sh ffi/install/install.sh

@@ -405,8 +405,12 @@ impl Wal {
         })
     }
 
+    /// Whether this process may use the handle. Every call that can fail looks by itself.
+    ///
+    /// # Errors
+    /// [`Error::Forked`] in a child that was forked after the log was opened.
     #[inline]
-    fn check_fork(&self) -> Result<()> {
+    pub fn check_fork(&self) -> Result<()> {
         if fork_count() == self.handle.forks { Ok(()) } else { Err(Error::Forked) }
     }
 }
