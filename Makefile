@@ -8,14 +8,14 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs bench bench-check golden header install
+.PHONY: demo test lint unit examples docs python bench bench-check golden header install
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples demo
+test: lint unit docs examples demo python
 	@echo "all checks passed"
 
 ## Formatting and warnings, which are errors.
@@ -37,6 +37,10 @@ examples:
 		echo "example $$example"; \
 		$(CARGO) run --quiet --release --package libwal --example $$example; \
 	done
+
+## The Python wheel: built, installed into a fresh virtual environment, and tested from there.
+python:
+	bindings/python/check
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:

@@ -18,7 +18,7 @@ class Kind(enum.Enum):
     """Appended by `checkpoint`."""
     BATCH = "batch"
     """A member of an atomic batch; more follow."""
-    BATCH_END = "batch-end"
+    BATCH_END = "batch_end"
     """The last member of an atomic batch."""
 
 
