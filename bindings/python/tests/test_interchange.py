@@ -218,8 +218,8 @@ def test_the_golden_logs(tmp_path: Path) -> None:
             found = [f"head {log.head}", f"tail {log.tail}"]
             for lsn, data, kind in log.read_from().records():
                 found.append(f"{lsn} {kind.value} {len(data)} {crc32c(data):08x}")
-        assert (directory / "expected.txt").read_text().splitlines()[1:] == found
             records = list(log)
+        assert (directory / "expected.txt").read_text().splitlines()[1:] == found
         with wal.open(copy) as log:
             assert list(log) == records
         assert wal.verify(copy).is_sound
