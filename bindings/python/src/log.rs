@@ -19,6 +19,9 @@ use crate::view::View;
 /// How long a wait goes on before it looks for a Ctrl-C.
 pub(crate) const SLICE: Duration = Duration::from_millis(50);
 
+/// How often a second close looks whether the first one has ended.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// What the log's readers know of it. The flag only says what was begun or has ended in this object; that the log itself
 /// refuses calls after a close is the core's doing. Release/Acquire: who sees `CLOSED` sees all that the close did.
 pub(crate) struct State {
@@ -363,8 +366,7 @@ impl Log {
 
     /// Close the log: wait for appends under way, make everything durable, release the lock.
     ///
-    /// Raises the first failure of the log's life if there was one. Pending commits are told before it returns. A
-    /// second close does nothing.
+    /// Raises the first failure of the log's life if there was one. A second close does nothing.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         if self.state.forked() {
             return Err(exception(py, &Error::Forked));
@@ -372,6 +374,10 @@ impl Log {
         // AcqRel: one caller closes.
         let first = self.state.stage.compare_exchange(OPEN, CLOSING, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if !first {
+            // What a close promises holds when any of them returns.
+            while !self.state.ended() {
+                py.detach(|| std::thread::sleep(MOMENT));
+            }
             return Ok(());
         }
         let closed = py.detach(|| self.wal.clone().close());

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import asyncio
 import doctest
+import importlib.metadata
 import inspect
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,24 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     results = run(name, EXAMPLES[name])
     assert results.attempted > 0 and results.failed == 0
+
+
+def test_the_readme_s_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    readme = importlib.metadata.metadata("libwal").get_payload()
+    assert isinstance(readme, str)
+    first, second = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    exec(first, {})
+    names: dict[str, Any] = {}
+    exec(second, names)
+
+    async def main() -> object:
+        async with wal.open("orders.wal") as log:
+            return await names["handle"](log, b"request")
+
+    assert asyncio.run(main()) == "accepted"
+    with wal.open("orders.wal") as log:
+        assert [data for _, data in log] == [b"order 17", b"debit a 5", b"credit b 5", b"request"]
 
 
 def test_there_are_examples_and_they_can_fail() -> None:

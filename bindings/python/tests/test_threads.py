@@ -137,6 +137,18 @@ def test_ctrl_c_interrupts_a_wait(log: wal.Log) -> None:
     assert next(reader)[1] == b"y", "the reader is as good as before"
 
 
+def test_every_close_returns_when_the_log_is_closed(path: Path) -> None:
+    log = wal.open(path, segment_size=1 << 22)
+    log.append_many([b"x" * (1 << 20)] * 100, atomic=False)
+
+    def work(_nth: int) -> None:
+        log.close()
+        wal.open(path, read_only=True).close()
+        assert wal.verify(path).closed_cleanly
+
+    together(4, work)
+
+
 def test_closing_under_appending_threads(path: Path) -> None:
     log = wal.open(path, segment_size=1 << 16, buffer_size=1 << 14)
     appended: list[int] = []

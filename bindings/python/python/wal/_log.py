@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, NoReturn, Opt
 
 from . import _wal
 from ._asyncio import Channel
-from ._errors import ForkedError, WalError
+from ._errors import ClosedError, ForkedError, WalError
 from ._types import KINDS, Damage, FileDamage, Kind, Record, Report, Stats
 
 if TYPE_CHECKING:
@@ -91,8 +91,11 @@ class Reader(_wal.Reader[_Data], Generic[_Data]):
                 if last or not self._idle():
                     filling = self._filling = loop.run_in_executor(None, self._fill)
             if filling is not None:
-                found = await asyncio.shield(filling)
-                self._filling = None
+                try:
+                    found = await asyncio.shield(filling)
+                finally:
+                    if filling.done():
+                        self._filling = None
                 if found:
                     continue
             if last:
@@ -242,6 +245,8 @@ class Log(_wal.Log):
         # Before the lock: at a fork another thread may have held it.
         if self._forked():
             raise ForkedError("the log was opened before a fork; the child cannot use it")
+        if self.closed:
+            raise ClosedError("the log is closed")
         with self._guard:
             channel = self._channels.get(loop)
             if channel is None:
@@ -357,7 +362,7 @@ def open(
     background: bool = True,
     read_only: bool = False,
     create: bool = True,
-    recovery: str = "strict",
+    recovery: Literal["strict", "salvage"] = "strict",
     first_lsn: int = 0,
 ) -> Log:
     """Open the log in the directory `path`, or create it.

@@ -147,8 +147,7 @@ class Log:
     def close(self) -> None:
         """Close the log: wait for appends under way, make everything durable, release the lock.
 
-        Raises the first failure of the log's life if there was one. Pending commits are told before it returns. A
-        second close does nothing.
+        Raises the first failure of the log's life if there was one. A second close does nothing.
         """
     def _kind(self, lsn: int) -> int:
         """The kind of the record that begins at `lsn`, as a number."""
