@@ -47,6 +47,7 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
     def run(main: Any) -> Any:
         loop = request.param()
+        loop.set_debug(False)  # it takes the time of a sync to make a future in debug mode
         try:
             return loop.run_until_complete(asyncio.wait_for(main, 60))
         finally:

@@ -91,10 +91,10 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestLife.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(payloads, max_size=30), st.integers(1, 40))
 def test_batches_have_the_size_asked_for(records: list[bytes], size: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
