@@ -7,6 +7,7 @@ import os
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -150,7 +151,7 @@ def test_options(path: Path) -> None:
             log.append_and_sync(b"x" * 100)
             log.checkpoint(b"")
         assert log.head > 800
-    for wrong in (
+    wrongs: list[dict[str, Any]] = [
         {"segment_size": 1000},
         {"buffer_size": 3},
         {"first_lsn": 3},
@@ -159,9 +160,10 @@ def test_options(path: Path) -> None:
         {"sync_interval": 0.01, "background": False},
         {"recovery": "hope"},
         {"retain_bytes": 1, "retain_segments": 1},
-    ):
+    ]
+    for wrong in wrongs:
         with pytest.raises(ValueError):
-            wal.open(path, **wrong)  # type: ignore[arg-type]
+            wal.open(path, **wrong)
     with pytest.raises(TypeError):
         wal.open(path, segmnt_size=4096)  # type: ignore[call-arg]
     with pytest.raises(TypeError):
@@ -169,7 +171,8 @@ def test_options(path: Path) -> None:
 
 
 def test_not_created(path: Path) -> None:
-    for options in ({"create": False}, {"read_only": True}):
+    both: list[dict[str, Any]] = [{"create": False}, {"read_only": True}]
+    for options in both:
         with pytest.raises(FileNotFoundError) as caught:
             wal.open(path, **options)
         assert isinstance(caught.value, wal.WalIOError) and caught.value.code == -1

@@ -49,7 +49,7 @@ def test_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_the_readme_s_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    readme = importlib.metadata.metadata("libwal").get_payload()
+    readme = importlib.metadata.metadata("libwal").json["description"]
     assert isinstance(readme, str)
     first, second = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     exec(first, {})

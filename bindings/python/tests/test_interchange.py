@@ -76,7 +76,7 @@ class C:
         return lsn.value
 
     def append_batch(self, records: list[bytes]) -> list[int]:
-        slices = (Slice * len(records))(*((data, len(data)) for data in records))
+        slices = (Slice * len(records))(*(Slice(data, len(data)) for data in records))
         lsns = (ctypes.c_uint64 * len(records))()
         self.check(self.so.wal_append_batch(self.log, slices, ctypes.c_size_t(len(records)), lsns))
         return list(lsns)

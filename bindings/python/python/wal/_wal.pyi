@@ -3,10 +3,21 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from types import GenericAlias
-from typing import Any, Callable, Generic, Literal, Optional, TypedDict, TypeVar, Union, final, overload
+from typing import (
+    Any,
+    Callable,
+    Generic,
+    Literal,
+    Optional,
+    TypedDict,
+    TypeVar,
+    Union,
+    final,
+    overload,
+    type_check_only,
+)
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
 
 if sys.version_info >= (3, 12):
     from collections.abc import Buffer as Buffer
@@ -15,8 +26,11 @@ else:
 
 _Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
 
+__all__ = ["Channel", "Log", "Reader", "__version__", "_count_fork", "_repair", "_verify"]
+
 __version__: str
 
+@type_check_only
 class ReportDict(TypedDict):
     head: int
     tail: int
@@ -29,6 +43,7 @@ class ReportDict(TypedDict):
     files: list[tuple[Path, str]]
     damage: list[tuple[int, int, Path, str]]
 
+@disjoint_base
 class Log:
     """A log that is open."""
     def __new__(
@@ -165,6 +180,7 @@ class Log:
     def _noop(self, data: bytes) -> int:
         """Takes what `append` takes, and does nothing: what a method call costs. For bench.py only."""
 
+@disjoint_base
 class Reader(Generic[_Data]):
     """An iterator over the records of a log."""
     def __new__(
@@ -177,6 +193,9 @@ class Reader(Generic[_Data]):
         follow: bool = False,
         timeout: Optional[float] = None,
     ) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, _item: object) -> type[Self]:
+        """For type checkers: `Reader[bytes]` is a `Reader` all the same."""
     def __iter__(self) -> Self: ...
     def __next__(self) -> tuple[int, _Data]: ...
     def read_batch(self, size: int = 1000) -> list[tuple[int, _Data]]:
