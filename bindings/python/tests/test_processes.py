@@ -117,7 +117,9 @@ def test_a_child_that_exits_as_programs_do_leaves_the_log_alone(path: Path) -> N
             print("still locked")
     """
     done = python(code, path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "still locked\n", "")
+    assert (done.returncode, done.stdout) == (0, "still locked\n"), done.stderr
+    # Newer interpreters warn of the fork itself.
+    assert "Error" not in done.stderr and "ignored" not in done.stderr, done.stderr
     with wal.open(path) as log:
         assert [data for _, data in log] == [b"before", b"after"] and log.stats().closed_cleanly
 
