@@ -1,4 +1,4 @@
-# The two commands: `make demo` and `make test`. They need Rust and a C compiler.
+# The two commands: `make demo` and `make test`. They need Rust, a C compiler and Python 3.
 # A check that needs a tool which is missing is skipped with a line that says so; with NO_SKIP=1 that is a failure.
 
 CARGO ?= cargo
@@ -8,14 +8,14 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs bench bench-check golden header install c bench-c
+.PHONY: demo test lint unit examples docs c python bench bench-check bench-c golden header install
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples c demo
+test: lint unit docs examples c python demo
 	@echo "all checks passed"
 
 ## Formatting and warnings, which are errors.
@@ -37,6 +37,10 @@ examples:
 		echo "example $$example"; \
 		$(CARGO) run --quiet --release --package libwal --example $$example; \
 	done
+
+## The Python wheel: built, installed into a fresh virtual environment, and tested from there.
+python:
+	bindings/python/check
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:
