@@ -327,8 +327,8 @@ fn has_array(code: &str, at: usize) -> bool {
 }
 
 fn is_unsafe(source: &Source) -> Vec<String> {
-    let core = source.package == "core" && (source.path == "ring.rs" || source.path.starts_with("storage/file/"));
-    let allowed = core || source.package == "ffi";
+    let core = ["ring.rs", "format/crc.rs"].contains(&&*source.path) || source.path.starts_with("storage/file/");
+    let allowed = source.package == "ffi" || (source.package == "core" && core);
     let uses = if allowed { 0 } else { words(&source.code, "unsafe").count() };
     (0..uses).map(|_| format!("{}: unsafe code", source.name())).collect()
 }

@@ -21,6 +21,8 @@
 //! ```
 
 mod control;
+#[allow(unsafe_code)] // One instruction; the block says why it is sound.
+mod crc;
 mod header;
 mod marker;
 mod record;

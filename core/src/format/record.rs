@@ -96,17 +96,14 @@ impl Seal {
     #[inline]
     #[must_use]
     pub fn begin(self, lsn: u64, word: Word) -> u32 {
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&lsn.to_le_bytes());
-        bytes[8..12].copy_from_slice(&word.meta.to_le_bytes());
-        crc32c::crc32c_append(self.state, &bytes)
+        super::crc::extend_by_words(self.state, lsn, u64::from(word.meta))
     }
 
     /// Continues a checksum that [`Seal::begin`] began over `bytes` of the payload, its padding included.
     #[inline]
     #[must_use]
     pub fn extend(crc: u32, bytes: &[u8]) -> u32 {
-        crc32c::crc32c_append(crc, bytes)
+        super::crc::extend(crc, bytes)
     }
 }
 
