@@ -161,13 +161,11 @@ fn keep(details: wal_error_t, message: &str) {
 /// Runs a call: its success is a code that is not negative, its failure and its panic become one that is.
 #[inline]
 pub(crate) fn boundary(call: impl FnOnce() -> Result<c_int, Failure>) -> c_int {
+    // A failure is turned into its code inside, so that nothing larger than a number passes through.
+    let call = || call().unwrap_or_else(|failure| remember(&failure));
     // What the closure leaves behind after a panic is behind the locks of the core, which do not poison, and in entries of
     // handles, whose guards put them back.
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(code)) => code,
-        Ok(Err(failure)) => remember(&failure),
-        Err(panic) => panicked(&*panic),
-    }
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| panicked(&*panic))
 }
 
 #[cold]

@@ -34,10 +34,11 @@ const FIRST_GENERATION: usize = if usize::BITS == 64 { 0x77_616c_0000 } else { 0
 
 const _: () = assert!(FIRST_GENERATION < GENERATIONS);
 
-/// The first chunk of a table has this many entries, each further one twice as many as the one before.
+/// The first chunk of a table has this many entries, and is part of it; each further one has twice as many as the one
+/// before.
 const FIRST_CHUNK: usize = 64;
-const CHUNKS: usize = (INDEX_BITS - FIRST_CHUNK.trailing_zeros()) as usize;
-const CAPACITY: usize = FIRST_CHUNK * ((1 << CHUNKS) - 1);
+const CHUNKS: usize = (INDEX_BITS - FIRST_CHUNK.trailing_zeros()) as usize - 1;
+const CAPACITY: usize = FIRST_CHUNK * ((2 << CHUNKS) - 1);
 
 const _: () = assert!(CAPACITY < 1 << INDEX_BITS);
 
@@ -80,9 +81,21 @@ struct Entry<T> {
     value: UnsafeCell<MaybeUninit<T>>,
 }
 
+impl<T> Entry<T> {
+    const fn free() -> Entry<T> {
+        Entry {
+            state: AtomicUsize::new(state(FIRST_GENERATION, FREE)),
+            process: AtomicU32::new(0),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
+    }
+}
+
 /// All objects of one kind.
 pub(crate) struct Table<T: 'static> {
     kind: usize,
+    first: [Entry<T>; FIRST_CHUNK],
+    /// Those behind the first.
     chunks: [AtomicPtr<Entry<T>>; CHUNKS],
 }
 
@@ -90,42 +103,46 @@ pub(crate) struct Table<T: 'static> {
 // either.
 unsafe impl<T: Send + Sync> Sync for Table<T> {}
 
-/// Where the entry with this index is.
-#[inline]
+/// Where the entry with this index, which is not in the first chunk, is: in which of `chunks`, and where in that.
 const fn place(index: usize) -> (usize, usize) {
     let number = index + FIRST_CHUNK;
     let chunk = (number / FIRST_CHUNK).ilog2();
-    (chunk as usize, number - (FIRST_CHUNK << chunk))
+    (chunk as usize - 1, number - (FIRST_CHUNK << chunk))
+}
+
+/// How many entries this one of `chunks` has.
+const fn length(chunk: usize) -> usize {
+    FIRST_CHUNK << (chunk + 1)
 }
 
 impl<T: Send + Sync> Table<T> {
     /// The table of the objects of `kind`, 1 to 15: no handle is 0, nor the address of an aligned object.
     pub(crate) const fn new(kind: usize) -> Table<T> {
         assert!(kind > 0 && kind < 1 << KIND_BITS && kind % 8 != 0);
-        Table { kind, chunks: [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS] }
+        let chunks = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
+        Table { kind, first: [const { Entry::free() }; FIRST_CHUNK], chunks }
     }
 
     /// The entry with this index; `None` if its chunk was never needed.
     #[inline]
     fn entry(&self, index: usize) -> Option<&Entry<T>> {
+        if index < FIRST_CHUNK { Some(&self.first[index]) } else { self.later_entry(index) }
+    }
+
+    fn later_entry(&self, index: usize) -> Option<&Entry<T>> {
         let (chunk, offset) = place(index);
         // Acquire: pairs with the release in `grow`; the entries are seen initialised.
         let first = self.chunks.get(chunk)?.load(Ordering::Acquire);
-        // SAFETY: a chunk that is not null has `FIRST_CHUNK << chunk` entries, initialised and never freed, and `place`
-        // gives an offset below that.
+        // SAFETY: a chunk that is not null has `length` entries, initialised and never freed, and `place` gives an offset
+        // below that.
         (!first.is_null()).then(|| unsafe { &*first.add(offset) })
     }
 
     /// The entry with this index, below `CAPACITY`. Makes its chunk where there is none yet.
     fn grow(&self, index: usize) -> &Entry<T> {
-        let (chunk, _) = place(index);
         if self.entry(index).is_none() {
-            let free = || Entry {
-                state: AtomicUsize::new(state(FIRST_GENERATION, FREE)),
-                process: AtomicU32::new(0),
-                value: UnsafeCell::new(MaybeUninit::uninit()),
-            };
-            let made: Box<[Entry<T>]> = (0..FIRST_CHUNK << chunk).map(|_| free()).collect();
+            let (chunk, _) = place(index);
+            let made: Box<[Entry<T>]> = (0..length(chunk)).map(|_| Entry::free()).collect();
             let made = Box::into_raw(made);
             // AcqRel: the release pairs with the acquire in `entry`, the acquire with the release of whoever was faster.
             let swapped = self.chunks[chunk].compare_exchange(

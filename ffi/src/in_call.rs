@@ -104,13 +104,12 @@ thread_local! {
 /// A thread's stay inside a call.
 pub(crate) struct InCall {
     slot: &'static Slot,
-    /// What the slot held: not 0 only if a call was made from inside another one.
-    before: usize,
     /// Whether the slot goes back with it.
     borrowed: bool,
 }
 
-/// Says that this thread uses `handle` until the result is dropped. The entry's state must be looked at after this.
+/// Says that this thread uses `handle` until the result is dropped. The entry's state must be looked at after this. No call
+/// that uses a handle calls back into the program, so a thread is inside one at most.
 #[inline]
 pub(crate) fn enter(handle: usize) -> InCall {
     // SAFETY: null, or this thread's slot, which is never freed.
@@ -118,7 +117,7 @@ pub(crate) fn enter(handle: usize) -> InCall {
         Some(slot) => (slot, false),
         None => first_call(),
     };
-    let before = slot.handle.load(Ordering::Relaxed);
+    debug_assert_eq!(slot.handle.load(Ordering::Relaxed), 0);
     slot.handle.store(handle, Ordering::Relaxed);
     // The light fence; see the module. Relaxed: whoever has a handle knows what was decided before it was made.
     if FENCES.load(Ordering::Relaxed) == LIGHT_AND_HEAVY {
@@ -126,7 +125,7 @@ pub(crate) fn enter(handle: usize) -> InCall {
     } else {
         fence(Ordering::SeqCst);
     }
-    InCall { slot, before, borrowed }
+    InCall { slot, borrowed }
 }
 
 #[cold]
@@ -145,7 +144,7 @@ impl Drop for InCall {
     #[inline]
     fn drop(&mut self) {
         // Release: pairs with the acquire in `wait_until_unused`: what this thread did with the value comes before.
-        self.slot.handle.store(self.before, Ordering::Release);
+        self.slot.handle.store(0, Ordering::Release);
         if self.borrowed {
             self.slot.release();
         }
