@@ -494,7 +494,9 @@ SurveyOf(img) ==
         limit == slot.end * SegSize
         entered == {i \in log : EntryAt(img, i) # Nil}
         claimed == MaxOf({slot.dur} \cup {DurOf(EntryAt(img, i)) : i \in entered})
-        usable == {i \in entered : LsnOf(EntryAt(img, i)) <= claimed}
+        \* An entry is durable with the first byte of its segment. Before that an old one may still stand in its place.
+        usable == {i \in entered : /\ LsnOf(EntryAt(img, i)) <= claimed
+                                   /\ i = slot.head \/ i * SegSize < claimed \/ Fault \in {"edge-entry", "keep-entry"}}
         \* No entry is durable only in a log of which nothing is.
         start == IF usable = {} THEN <<slot.head * SegSize, 0>>
                  ELSE LET c == EntryAt(img, MaxOf(usable)) IN <<LsnOf(c), EpochOf(c)>>
