@@ -8,14 +8,14 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs bench bench-check golden header install c bench-c
+.PHONY: demo test lint unit examples docs spec soak bench bench-check golden header install c bench-c
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples c demo
+test: lint unit docs examples c spec demo
 	@echo "all checks passed"
 
 ## Formatting and warnings, which are errors.
@@ -37,6 +37,16 @@ examples:
 		echo "example $$example"; \
 		$(CARGO) run --quiet --release --package libwal --example $$example; \
 	done
+
+## The model in TLA+, and whether it catches planted faults. About five minutes of processor time.
+spec:
+	spec/check
+	spec/check --planted
+
+## Longer: the model within larger bounds, and 20,000 simulated lives of a log.
+soak:
+	spec/check --soak
+	LIBWAL_SEEDS=20000 $(CARGO) test --release --package libwal --test simulation
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:
