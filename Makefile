@@ -8,14 +8,14 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs c python bench bench-check bench-c golden header install
+.PHONY: demo test lint unit examples docs c python spec soak bench bench-check bench-c golden header install
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples c python demo
+test: lint unit docs examples c python spec demo
 	@echo "all checks passed"
 
 ## Formatting and warnings, which are errors.
@@ -41,6 +41,16 @@ examples:
 ## The Python wheel: built, installed into a fresh virtual environment, and tested from there.
 python:
 	bindings/python/check
+
+## The model in TLA+, and whether it catches planted faults. About five minutes of processor time.
+spec:
+	spec/check
+	spec/check --planted
+
+## Longer: the model within larger bounds, and 20,000 simulated lives of a log.
+soak:
+	spec/check --soak
+	LIBWAL_SEEDS=20000 $(CARGO) test --release --package libwal --test simulation
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:

@@ -18,8 +18,6 @@ CONSTANTS
     RingSize,    \* cells in the ring
     MaxCrashes, MaxFails, MaxTruncs,
     Background,  \* TRUE: flushes also come unasked (background thread, a filled ring, an explicit flush)
-    TornSlots,   \* TRUE: a loss of power may leave a control slot that is neither old nor new
-    SlotAgain,   \* TRUE: a recovery first makes the slot that it believes durable, in its own place
     Fault        \* "none", or the name of the one action that is to do wrong
 
 VARIABLES
@@ -65,6 +63,14 @@ EntryLoc(i) == <<FileOf(i), SegSize + 1>>
 At(img, p) == IF Named(p \div SegSize) THEN img[FileOf(p \div SegSize)][(p % SegSize) + 1] ELSE Nil
 EntryAt(img, i) == img[FileOf(i)][SegSize + 1]
 Apply(img, w) == [f \in Files |-> [k \in 1 .. SegSize + 1 |-> IF <<f, k>> \in DOMAIN w THEN w[<<f, k>>] ELSE img[f][k]]]
+
+\* What the disk may hold of `cells` that were written and not synced: each is old, new, or torn, which is nothing.
+Partly(cells, cache) ==
+    LET new(l) == cache[l[1]][l[2]]
+        overwritten == {l \in cells : files.disk[l[1]][l[2]] \notin {Nil, new(l)}}
+    IN {Apply(files.disk, [l \in kept \cup torn |-> IF l \in torn THEN Nil ELSE new(l)]) :
+            kept \in SUBSET cells, torn \in SUBSET overwritten}
+Synced(cells) == Apply(files.disk, [l \in cells |-> files.cache[l[1]][l[2]]])
 
 \* What one write of the positions from .. to - 1 puts into the files: the cells, and where it enters a segment at its
 \* beginning, the entry in front of them. `cell` and `entry` say what.
@@ -280,7 +286,7 @@ BeginSync(w) ==
 \* The sync of one segment returns. Behind the last one `durable` moves; before it the next segment's turn comes.
 EndSync(w) ==
     /\ Up /\ Pc(w) = "sync"
-    /\ files' = [files EXCEPT !.disk = Apply(@, [l \in gc.snap |-> files.cache[l[1]][l[2]]]), !.dirty = @ \ gc.snap]
+    /\ files' = [files EXCEPT !.disk = Synced(gc.snap), !.dirty = @ \ gc.snap]
     /\ IF gc.seg < (gc.upto - 1) \div SegSize
        THEN /\ gc' = [gc EXCEPT !.seg = @ + 1, !.snap = DirtyIn(gc.seg + 1)]
             /\ UNCHANGED <<thr, wm, ghost>>
@@ -294,8 +300,7 @@ EndSync(w) ==
 \* The sync fails: some of it is on the disk, the rest is not and yet is clean. It is never tried again.
 SyncFail(w) ==
     /\ Up /\ Pc(w) = "sync" /\ used.fails < MaxFails
-    /\ \E done \in SUBSET gc.snap :
-        files' = [files EXCEPT !.disk = Apply(@, [l \in done |-> files.cache[l[1]][l[2]]]), !.dirty = @ \ gc.snap]
+    /\ \E disk \in Partly(gc.snap, files.cache) : files' = [files EXCEPT !.disk = disk, !.dirty = @ \ gc.snap]
     /\ life' = [life EXCEPT !.poison = Fault # "retry-sync"]
     /\ gc' = [gc EXCEPT !.seg = 0, !.upto = 0, !.snap = {}]
     /\ Goto(w, IF Fault = "retry-sync" THEN "flush" ELSE "handon")
@@ -345,10 +350,13 @@ Prepare ==
           /\ WriteSlot(NextSlot(ctl.mem.head, ctl.mem.end + 1, Max(ctl.mem.dur, Durable), ctl.mem.epoch), "prepare")
     /\ UNCHANGED <<thr, wm, buf, gc, life, ghost, used>>
 
-\* Only what is durable is freed, a segment is always kept, and the slots say so first.
+\* The segment with the last durable byte is kept, and with it a durable entry, from which a recovery learns the epoch. The
+\* slots say so before anything is freed.
 Truncate ==
     /\ Works /\ ctl.work = "none" /\ used.truncs < MaxTruncs
-    /\ \E i \in ctl.mem.head + 1 .. Min((IF Fault = "free-undurable" THEN wm.res ELSE wm.dur) \div SegSize, ctl.mem.end - 1) :
+    /\ \E i \in ctl.mem.head + 1 .. CASE Fault = "free-undurable" -> Min(wm.res \div SegSize, ctl.mem.end - 1)
+                                        [] Fault = "empty-head" -> Min(wm.dur \div SegSize, ctl.mem.end - 1)
+                                        [] OTHER -> (Max(wm.dur, 1) - 1) \div SegSize :
         WriteSlot(NextSlot(i, ctl.mem.end, Max(ctl.mem.dur, wm.dur), ctl.mem.epoch), "truncate")
     /\ used' = [used EXCEPT !.truncs = @ + 1]
     /\ UNCHANGED <<thr, wm, buf, gc, files, life, ghost>>
@@ -425,16 +433,15 @@ Kill ==
 
 \* What a slot may be found to hold when its write did not become durable.
 Left(s) == IF s \in ctl.dirty /\ ctl.disk[s] # ctl.cache[s]
-           THEN {ctl.disk[s], ctl.cache[s]} \cup (IF TornSlots THEN {Torn} ELSE {}) ELSE {ctl.disk[s]}
+           THEN {ctl.disk[s], ctl.cache[s], Torn} ELSE {ctl.disk[s]}
 
-\* The power fails: of what was written and not synced each cell survives or not.
+\* The power fails: of what was written and not synced each cell survives, or not, or is torn.
 PowerLoss ==
-    /\ used.crashes < MaxCrashes /\ (life.phase = "down" => files.dirty # {} \/ files.cache # files.disk \/ ctl.dirty # {})
+    /\ used.crashes < MaxCrashes /\ (life.phase = "down" => files.dirty # {} \/ files.cache # files.disk \/ ctl.cache # ctl.disk)
     /\ LET w == IF buf.run = Nil THEN <<>> ELSE RunWrites(buf.run[2])
            cache == Apply(files.cache, w)
-       IN \E kept \in SUBSET (files.dirty \cup DOMAIN w) :
-            LET disk == Apply(files.disk, [l \in kept |-> cache[l[1]][l[2]]])
-            IN files' = [seg |-> Closed(files.seg), cache |-> disk, disk |-> disk, dirty |-> {}]
+       IN \E disk \in Partly(files.dirty \cup DOMAIN w, cache) :
+            files' = [seg |-> Closed(files.seg), cache |-> disk, disk |-> disk, dirty |-> {}]
     /\ \E a \in Left(0), b \in Left(1) :
         LET disk == [s \in {0, 1} |-> IF s = 0 THEN a ELSE b]
         IN ctl' = [mem |-> Torn, cache |-> disk, disk |-> disk, dirty |-> {}, work |-> "none"]
@@ -487,9 +494,11 @@ SurveyOf(img) ==
         limit == slot.end * SegSize
         entered == {i \in log : EntryAt(img, i) # Nil}
         claimed == MaxOf({slot.dur} \cup {DurOf(EntryAt(img, i)) : i \in entered})
-        usable == {i \in entered : LsnOf(EntryAt(img, i)) <= claimed}
-        \* Nothing durable was ever written behind a head that was not entered; what stands there is of an epoch before.
-        start == IF usable = {} THEN <<slot.head * SegSize, IF Fault = "start-epoch" THEN 0 ELSE slot.epoch>>
+        \* An entry is durable with the first byte of its segment. Before that an old one may still stand in its place.
+        usable == {i \in entered : /\ LsnOf(EntryAt(img, i)) <= claimed
+                                   /\ i = slot.head \/ i * SegSize < claimed \/ Fault \in {"edge-entry", "keep-entry"}}
+        \* No entry is durable only in a log of which nothing is.
+        start == IF usable = {} THEN <<slot.head * SegSize, 0>>
                  ELSE LET c == EntryAt(img, MaxOf(usable)) IN <<LsnOf(c), EpochOf(c)>>
         walked == Walk(img, [NoSurvey EXCEPT !.end = start[1], !.epoch = start[2], !.dur = claimed,
                                              !.first = start[1], !.start = start[2]], limit)
@@ -497,23 +506,24 @@ SurveyOf(img) ==
         \* Claims behind the first bad record are believed too, of whatever epoch.
         later == {DurOf(At(img, p)) : p \in {p \in walked.end .. limit - 1 : WholeAt(img, p, limit)}}
         end == IF Fault = "skip-hole" THEN MaxOf(skipped \cup {walked.end}) ELSE walked.end
-    IN IF missing \/ older THEN [NoSurvey EXCEPT !.corrupt = TRUE]
+    IN IF slot = Torn \/ missing \/ older THEN [NoSurvey EXCEPT !.corrupt = TRUE]
        ELSE [walked EXCEPT !.end = end,
                 !.corrupt = MaxOf({walked.dur} \cup later) > end
                             \/ \E i \in log : EntryAt(img, i) = Nil /\ i * SegSize < walked.dur]
 
 RecUnchanged == UNCHANGED <<thr, wm, buf, gc, used>>
 
-\* Reads only. What it sees is the page cache. Then the control slot: a higher epoch than any recovery has begun before.
+\* Reads only. What it sees is the page cache. Then the slot that was believed, again and in its place: it may be in the
+\* page cache only. SlotSync writes the other one when this one is durable.
 Survey ==
     /\ life.phase = "down"
     /\ LET sv == SurveyOf(files.cache)
            slot == Newest(ctl.cache)
        IN IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
           ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
-               /\ LET new == IF SlotAgain THEN slot ELSE BeginSlot(slot, sv)
+               /\ LET new == IF Fault = "slot-once" THEN BeginSlot(slot, sv) ELSE slot
                   IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
-                                        !.work = IF SlotAgain THEN "again" ELSE "begin"]
+                                        !.work = IF Fault = "slot-once" THEN "begin" ELSE "again"]
     /\ UNCHANGED <<files, ghost>> /\ RecUnchanged
 
 \* After a sync that failed the cache may show cells that are clean and on no disk. Written again they are dirty again.
@@ -531,11 +541,11 @@ Rewrite ==
 \* does the open, and the next one begins anew.
 RecoverySync(from, to, next) ==
     LET cells == {l \in files.dirty : files.seg[l[1]].idx \in from \div SegSize .. (to - 1) \div SegSize}
-        synced(done) == [files EXCEPT !.disk = Apply(@, [l \in done |-> files.cache[l[1]][l[2]]]), !.dirty = @ \ cells]
-    IN \/ files' = synced(cells) /\ life' = [life EXCEPT !.phase = next] /\ UNCHANGED <<ctl, ghost>> /\ RecUnchanged
+        done(disk) == files' = [files EXCEPT !.disk = disk, !.dirty = @ \ cells]
+    IN \/ done(Synced(cells)) /\ life' = [life EXCEPT !.phase = next] /\ UNCHANGED <<ctl, ghost>> /\ RecUnchanged
        \/ /\ used.fails < MaxFails
           /\ used' = [used EXCEPT !.fails = @ + 1]
-          /\ \E done \in SUBSET cells : files' = synced(done)
+          /\ \E disk \in Partly(cells, files.cache) : done(disk)
           /\ ctl' = [ctl EXCEPT !.mem = Torn]
           /\ Dead(NPos)
 
@@ -601,116 +611,4 @@ Fairness ==
     /\ \A w \in Writers : WF_vars(Append_(w)) /\ WF_vars(Commit(w))
     /\ WF_vars(FlushWalk) /\ WF_vars(FlushWrite \/ FlushFail)
 LiveSpec == Spec /\ Fairness
-
------------------------------------------------------------------------------------------------------------------------------
-(* Invariants *)
-
-Recovering == life.phase \notin {"up", "down", "corrupt"}
-\* How far the log reaches for a reader: what was flushed, or what a recovery has accepted.
-Accepted == IF Up THEN wm.flu ELSE IF Recovering THEN life.sv.end ELSE 0
-Pcs == {"idle", "claimed", "copied", "published", "lead", "wait", "flush", "sync", "handon", "acked"}
-Locs == Files \X (1 .. SegSize + 1)
-
-TypeOK ==
-    /\ \A w \in Writers : thr[w].pc \in Pcs /\ thr[w].pos \in 0 .. NPos /\ thr[w].n \in Sizes \cup {0}
-    /\ \A p \in {wm.res, wm.pub, wm.flu, wm.dur, ghost.dur, gc.upto, gc.marked} : p \in 0 .. NPos
-    /\ \A k \in DOMAIN buf.links : buf.links[k] \in 0 .. RingSize
-    /\ gc.led \in Writers \cup {NoOne} /\ gc.deck \in Writers \cup {NoOne}
-    /\ Len(gc.queue) <= Cardinality(Writers) /\ gc.snap \subseteq Locs /\ files.dirty \subseteq Locs
-    /\ \A f \in Files : /\ files.seg[f].idx \in (0 .. MaxSegs - 1) \cup {NoIdx}
-                        /\ files.seg[f].st \in {"Queued", "Active", "Writing"}
-    /\ ctl.dirty \subseteq {0, 1} /\ life.poison \in BOOLEAN
-    /\ ctl.work \in {"none", "prepare", "truncate", "free", "again", "begin", "final"}
-    /\ life.phase \in {"up", "down", "begin", "rewrite", "sync", "mark", "marksync", "clear", "final", "corrupt"}
-
-\* One segment holds the reservation's position. Those before it are Writing, those behind it Queued.
-OnlyOneActive ==
-    /\ Cardinality({f \in Files : files.seg[f].st = "Active"}) <= 1
-    /\ \A f, g \in Files : f # g /\ files.seg[f].idx = files.seg[g].idx => files.seg[f].idx = NoIdx
-    /\ \A f \in Files : files.seg[f].st = "Active" => Up /\ files.seg[f].idx = wm.res \div SegSize
-
-\* The writers in a segment: none in a Queued one, and together they hold just the cells that are claimed and not published.
-Covered(p) == \E q \in wm.pub .. Min(p, wm.flu + RingSize - 1) : q + buf.links[q % RingSize] > p
-ValidWriterCounts ==
-    Works =>
-      /\ \A w \in Writers : UnderWay(w) => \A i \in thr[w].pos \div SegSize .. (End(w) - 1) \div SegSize :
-            \E f \in Files : files.seg[f].idx = i /\ files.seg[f].st # "Queued"
-      /\ \A p \in wm.pub .. wm.res - 1 :
-            Cardinality({w \in Writers : UnderWay(w) /\ p \in thr[w].pos .. End(w) - 1}) = IF Covered(p) THEN 0 ELSE 1
-
-\* A writer copies only into free ring space, and what was copied stays as it is until it is flushed.
-ValidWritePositions ==
-    Up => \A w \in Writers : Pc(w) = "copied" =>
-            /\ thr[w].pos >= wm.pub /\ End(w) <= wm.flu + RingSize
-            /\ \A p \in thr[w].pos .. End(w) - 1 : buf.ring[p % RingSize] = ghost.log[p]
-
-\* No position is handed out twice, and none that is behind the stream already.
-MonotonicLSNs ==
-    \A v, w \in Writers : UnderWay(w) =>
-        /\ thr[w].pos >= wm.pub /\ End(w) <= wm.res
-        /\ v # w /\ UnderWay(v) => End(v) <= thr[w].pos \/ End(w) <= thr[v].pos
-
-\* Each record begins where the one before it ends; the stream goes on behind all that was ever durable, recoveries included.
-ValidLSNProgression ==
-    Up => /\ wm.res >= ghost.dur
-          /\ \A p \in DOMAIN ghost.log : LET c == ghost.log[p] IN
-                IF p >= wm.res THEN c = Nil ELSE p >= HeadPos => c # Nil /\ LsnOf(c) + c[6] = p
-
-WatermarkOrder ==
-    /\ wm.dur <= wm.flu /\ wm.flu <= wm.pub /\ wm.pub <= wm.res
-    /\ buf.run # Nil => buf.run[1] = wm.flu /\ buf.run[2] = wm.pub
-
-\* What was once durable is on the disk in every state, until its segment is truncated away; and a recovery finds it.
-DiskHead == Newest(ctl.disk).head * SegSize
-DurableNeverLost ==
-    /\ \A p \in DiskHead .. ghost.dur - 1 : At(files.disk, p) = ghost.log[p] /\ ghost.log[p] # Nil
-    /\ Recovering => life.sv.end >= ghost.dur
-
-\* What a reader can reach is made of whole records without a gap.
-NoRecordAfterHole ==
-    \A p \in HeadPos .. Accepted - 1 : LET c == At(files.cache, p) IN
-        /\ c # Nil
-        /\ LsnOf(c) >= HeadPos => LsnOf(c) + c[6] = p /\ WholeAt(files.cache, LsnOf(c), Accepted)
-
-\* What a recovery accepts is what was appended, and not cut by an earlier recovery.
-NoResurrection == Recovering => \A p \in HeadPos .. Accepted - 1 : At(files.cache, p) = ghost.log[p]
-
-\* A commit that returned success: its record is on the disk.
-AckedImpliesDurable ==
-    \A w \in Writers : Pc(w) = "acked" =>
-        /\ End(w) <= wm.dur
-        /\ \A p \in Max(thr[w].pos, DiskHead) .. End(w) - 1 : At(files.disk, p) = ghost.log[p]
-
-\* All that was ever claimed lies in segments that are there and that a durable control slot names.
-SpaceBeforeAccept ==
-    Up => /\ wm.res <= MaxOf({ctl.disk[0].end, ctl.disk[1].end}) * SegSize
-          /\ \A p \in HeadPos .. wm.res - 1 : Named(p \div SegSize)
-
-\* No crash and no failure that is within the assumptions leaves a log that recovery refuses.
-NoFalseCorrupt == life.phase # "corrupt"
-
------------------------------------------------------------------------------------------------------------------------------
-(* Liveness. To end with an error, or with the process, is to end. *)
-
-WriteCompletion == \A w \in Writers : UnderWay(w) ~> ~UnderWay(w)
-SyncCompletion ==
-    \A w \in Writers : Pc(w) \in {"lead", "wait", "flush", "sync", "handon"} ~> Pc(w) \in {"acked", "idle"}
-
------------------------------------------------------------------------------------------------------------------------------
-(* States that must be reached, or the model proves nothing. TLC is given the negations and must find each violated. *)
-
-Perms == Permutations(Writers)
-NotRecoveryCrashed == ~(Up /\ ctl.mem.epoch >= 2 /\ \A p \in DOMAIN ghost.log : ghost.log[p] # Nil => EpochOf(ghost.log[p]) # 1)
-NotPoisonRecovered == ~(Works /\ used.fails > 0 /\ used.crashes > 0 /\ wm.res > wm.dur)
-NotCleanYetLost == ~(life.phase = "begin" /\ files.dirty = {} /\ files.cache # files.disk /\ life.sv.end > life.sv.dur)
-NotRecycled == ~(\E f \in Files : files.seg[f].st = "Active" /\ \E k \in 1 .. SegSize :
-                    LET c == files.cache[f][k] IN c # Nil /\ LsnOf(c) + c[6] # files.seg[f].idx * SegSize + k - 1)
-NotOnDeckFlush == ~(\E v, w \in Writers : Pc(v) = "sync" /\ Pc(w) = "wait" /\ gc.deck = w /\ wm.flu >= End(w) /\ gc.upto < End(w))
-NotRingWrapped == ~(\E w \in Writers : Pc(w) = "copied" /\ thr[w].n > 1 /\ thr[w].pos % RingSize > (End(w) - 1) % RingSize)
-NotShutOut == ~(Up /\ \E p \in wm.res .. NPos - 1 : WholeAt(files.cache, p, NPos))
-NotHoleOnDisk == ~(Recovering /\ \E p \in life.sv.end + 1 .. NPos - 1 :
-                     WholeAt(files.cache, p, NPos) /\ EpochOf(At(files.cache, p)) = life.sv.epoch)
-NotLedByHandOn == ~(\E v, w \in Writers : v # w /\ Pc(v) = "acked" /\ Pc(w) = "lead" /\ gc.marked < wm.dur)
-NotSpanning == ~(Up /\ \E p \in 1 .. wm.dur - 1 : p % SegSize = 0 /\ ghost.log[p] # Nil /\ ghost.log[p][6] > 0)
-NotFullDisk == ~(Up /\ wm.res = Limit /\ ctl.mem.end < MaxSegs /\ \A f \in Files : files.seg[f].idx # NoIdx)
 ==========================================================================================================================
