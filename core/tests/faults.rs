@@ -302,6 +302,25 @@ fn a_log_that_begins_inside_a_segment_survives_every_crash_while_it_is_created()
 }
 
 #[test]
+fn a_log_that_begins_inside_a_segment_survives_every_failure_while_it_is_created() {
+    let options = small().first_lsn(Lsn::new(4096 * 3 + 808));
+    for op in [SimOp::Write, SimOp::Sync] {
+        for (nth, seed) in (0..12).flat_map(|nth| (0..10).map(move |seed| (nth, seed))) {
+            let disk = SimStorage::with_seed(seed);
+            disk.inject(Fault::new(op, nth, ErrorKind::Other));
+            drop(open(&options, &disk));
+            // What the failed write or sync left is in the page cache, and perhaps nowhere else.
+            let after = disk.kill();
+            let wal = open(&options, &after).unwrap_or_else(|error| panic!("{op:?} {nth}, seed {seed}: {error}"));
+            let lsn = wal.append_and_sync(b"first").expect("synced");
+            let crashed = after.crash(seed);
+            let again = open(&options, &crashed).unwrap_or_else(|error| panic!("{op:?} {nth}, seed {seed}: {error}"));
+            assert_eq!(records(&again), [(lsn.get(), b"first".to_vec())], "{op:?} {nth}, seed {seed}");
+        }
+    }
+}
+
+#[test]
 fn a_creation_that_failed_anywhere_is_no_obstacle_to_the_next_one() {
     for nth in 0..25 {
         for seed in 0..40 {

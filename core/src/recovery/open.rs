@@ -320,11 +320,12 @@ fn shut_out(segments: &Segments, survey: &Survey, epoch: u32) -> Result<(u64, u3
 }
 
 /// Where the stream begins in the middle of a segment, that segment is entered before there is a record: nothing else
-/// would ever write its entry sector.
+/// would ever write its entry sector. An entry that is there already may be in the page cache only, of an open that failed
+/// here; so it is written again until something behind it is durable, which no open comes to without this.
 fn enter_first(segments: &Segments, files: &Files) -> Result<()> {
     let first = files.control.first_lsn;
     let index = first >> segments.shift;
-    let entered = files.entries.first().is_some_and(Option::is_some);
+    let entered = files.entries.first().is_some_and(Option::is_some) && files.control.durable > first;
     if files.control.head != index || first == index << segments.shift || entered {
         return Ok(());
     }

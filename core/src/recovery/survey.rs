@@ -171,8 +171,9 @@ fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Opti
     }
     match header.entry {
         Ok(entry) => Ok(entry),
-        // A segment below the last position known to be durable was entered by a write that was synced as a whole.
-        Err(why) if base < control.durable => Err(header_error(why, base, &segment.path)),
+        // A segment below the last position known to be durable was entered by a write that was synced as a whole. The
+        // first one, where the stream begins inside it, while the log was created, which may have been cut off.
+        Err(why) if base.max(control.first_lsn) < control.durable => Err(header_error(why, base, &segment.path)),
         Err(_) => Ok(None),
     }
 }
