@@ -3,6 +3,7 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
 use common::{contents, open, records, segment_name, small, used};
 use libwal::format::{Control, HEADER_SIZE, Kind, Seal, write_record};
@@ -158,17 +159,17 @@ fn after_a_failed_write_no_append_succeeds() {
 #[test]
 fn a_failed_background_sync_is_not_kept_quiet() {
     let disk = SimStorage::new();
-    let options = Options::new().segment_size(1 << 16).buffer_size(4096);
-    let options = options.sync_interval(Some(std::time::Duration::from_millis(1)));
+    // Nothing but the timed sync stands between the appends and success: the buffer and the segment have room for all.
+    let options = Options::new().segment_size(1 << 20).buffer_size(1 << 18);
+    let options = options.sync_interval(Some(Duration::from_millis(1)));
     let wal = open(&options, &disk).expect("the log opens");
-    disk.inject(Fault::errno(SimOp::Sync, 5, 5));
-    // However long it takes: the failure reaches those who append.
-    let error = loop {
-        match wal.append(b"again and again") {
-            Ok(_) => std::thread::yield_now(),
-            Err(error) => break error,
-        }
-    };
+    // Sticky: a fault that strikes once may strike the sync of a segment that is prepared, which is only tried again.
+    disk.inject(Fault::errno(SimOp::Sync, 0, 5).sticky());
+    let error = (0..2_000).find_map(|_| {
+        std::thread::sleep(Duration::from_millis(1));
+        wal.append(b"again and again").err()
+    });
+    let error = error.expect("the failure reaches those who append");
     assert_eq!(error.errno(), Some(5), "{error}");
 }
 
