@@ -79,6 +79,7 @@ impl Flush {
     }
 
     /// How many bytes of records make it worthwhile to flush.
+    #[inline]
     pub(crate) fn run_length(&self) -> u64 {
         LONGEST_RUN.min(self.ring.capacity() / 4)
     }

@@ -159,15 +159,31 @@ impl Reserve {
     /// only has to be atomic; the bytes and the ring space are ordered by `publish.rs` and `flush.rs`.
     #[inline]
     pub(crate) fn claim(&self, size: u64) -> Result<Claim, Refused> {
+        self.add(size).or_else(|word| self.claim_settled(word, size))
+    }
+
+    /// Adds `size`; the claim if it obviously stands, else the word that the addition met.
+    #[inline]
+    fn add(&self, size: u64) -> Result<Claim, u64> {
+        let limit = self.limit.load(Ordering::Acquire);
+        let word = self.word.fetch_add(size / HEADER_WORD as u64, Ordering::Relaxed);
+        let position = position_of(word);
+        if same_version(word, limit) && position + size <= position_of(limit) {
+            return Ok(Claim { position, size });
+        }
+        Err(word)
+    }
+
+    /// Settles an addition that met `word`, and adds again for as long as it was wiped out.
+    #[cold]
+    fn claim_settled(&self, mut word: u64, size: u64) -> Result<Claim, Refused> {
         loop {
-            let limit = self.limit.load(Ordering::Acquire);
-            let word = self.word.fetch_add(size / HEADER_WORD as u64, Ordering::Relaxed);
-            let position = position_of(word);
-            if same_version(word, limit) && position + size <= position_of(limit) {
-                return Ok(Claim { position, size });
-            }
             if let Some(claim) = self.settle(word, size)? {
                 return Ok(claim);
+            }
+            match self.add(size) {
+                Ok(claim) => return Ok(claim),
+                Err(again) => word = again,
             }
         }
     }
@@ -214,7 +230,6 @@ impl Reserve {
 
     /// Judges an addition that met `word`, by the limit of the version it met. `None`: it overran and was wiped out, add
     /// again.
-    #[cold]
     fn settle(&self, word: u64, size: u64) -> Result<Option<Claim>, Refused> {
         let mut gate = self.gate.lock();
         let position = position_of(word);

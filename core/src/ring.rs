@@ -12,7 +12,7 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
-use crate::format::{HEADER_WORD, Kind, Seal, Word, padding};
+use crate::format::{HEADER_WORD, Kind, Seal, Word};
 use crate::publish::Run;
 use crate::reserve::Claim;
 
@@ -47,42 +47,59 @@ impl Ring {
         self.capacity as u64
     }
 
-    /// Writes one record into the part of `claim` that begins at position `lsn`: payload, padding and header word.
+    /// Writes the one record that `claim` was made for: payload, padding and header word.
+    #[inline]
+    pub(crate) fn write_record(&self, claim: &mut Claim, seal: Seal, kind: Kind, payload: &[u8]) {
+        let (position, size) = (claim.position(), claim.size());
+        self.write_member(claim, position, size, seal, kind, payload);
+    }
+
+    /// Writes one record of a claim for several: that of `size` bytes at position `lsn`.
     ///
     /// The checksum is taken over the copy, not over `payload`: if the caller's buffer changes meanwhile (another thread
-    /// of a C program), the log still holds what its checksum says. The copy is also aligned and in the cache.
+    /// of a C program), the log still holds what its checksum says.
     #[inline]
-    pub(crate) fn write_record(&self, claim: &mut Claim, lsn: u64, seal: Seal, kind: Kind, payload: &[u8]) {
-        let word = Word::new(kind, payload.len());
-        assert!(lsn >= claim.position() && lsn + word.size() <= claim.end(), "a record stays inside its claim");
+    pub(crate) fn write_member(&self, claim: &mut Claim, lsn: u64, size: u64, seal: Seal, kind: Kind, payload: &[u8]) {
+        assert!(lsn >= claim.position() && lsn + size <= claim.end(), "a record stays inside its claim");
         debug_assert_ne!(kind, Kind::Padding);
+        let word = Word::new(kind, payload.len());
+        debug_assert_eq!(size, word.size());
         let at = self.offset(lsn);
-        let len = (word.size() as usize) - HEADER_WORD;
-        let crc = seal.begin(lsn, word);
+        let len = size as usize - HEADER_WORD;
         // A header word never wraps: positions and the capacity are multiples of its length.
         let body = at + HEADER_WORD;
         let crc = if body + len <= self.capacity {
             // SAFETY: body + len <= capacity (just checked). Exclusive: R1 and R2.
             let copy = unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(body), len) };
-            copy_padded(copy, payload);
-            Seal::extend(crc, copy)
+            seal.copy(lsn, word, copy, payload)
         } else {
-            let before = (self.capacity - body).min(len);
-            let (first, second) = payload.split_at(before.min(payload.len()));
-            // SAFETY: body + before <= capacity and len - before < capacity. Exclusive: R1 and R2; the two do not
-            // overlap each other, since a record is not longer than the ring.
-            let (tail, front) = unsafe {
-                (
-                    std::slice::from_raw_parts_mut(self.base.as_ptr().add(body), before),
-                    std::slice::from_raw_parts_mut(self.base.as_ptr(), len - before),
-                )
-            };
-            copy_padded(tail, first);
-            copy_padded(front, second);
-            Seal::extend(Seal::extend(crc, tail), front)
+            // SAFETY: body <= capacity, since a header word never wraps; the assertion above, R1 and R2 say the rest.
+            unsafe { self.write_wrapped(body, len, seal.begin(lsn, word), payload) }
         };
         // SAFETY: at is a multiple of 8 below the capacity, which is one too. Exclusive: R1 and R2.
         unsafe { self.base.as_ptr().add(at).cast::<[u8; HEADER_WORD]>().write(word.to_bytes(crc)) };
+    }
+
+    /// Copies `payload` and its padding, `len` bytes in all, to offset `body` and, behind the ring's end, to its front, and
+    /// continues the checksum `crc` over them.
+    ///
+    /// # Safety
+    /// `body` is not above the capacity, and these bytes of the ring are those of a claim that the caller borrows.
+    #[cold]
+    unsafe fn write_wrapped(&self, body: usize, len: usize, crc: u32, payload: &[u8]) -> u32 {
+        let before = (self.capacity - body).min(len);
+        let (first, second) = payload.split_at(before.min(payload.len()));
+        // SAFETY: body + before <= capacity and len - before < capacity. Exclusive: the caller's claim, R1 and R2. The two
+        // do not overlap each other, since a claim in the ring is not longer than it.
+        let (tail, front) = unsafe {
+            (
+                std::slice::from_raw_parts_mut(self.base.as_ptr().add(body), before),
+                std::slice::from_raw_parts_mut(self.base.as_ptr(), len - before),
+            )
+        };
+        copy_padded(tail, first);
+        copy_padded(front, second);
+        Seal::extend(Seal::extend(crc, tail), front)
     }
 
     /// The bytes of a published run, in two parts where it wraps.
@@ -115,14 +132,10 @@ impl Drop for Ring {
 }
 
 /// Copies `payload` to the front of `to` and zeros what is left: the padding, at most 7 bytes.
-#[inline]
 fn copy_padded(to: &mut [u8], payload: &[u8]) {
-    debug_assert!(to.len() - payload.len() <= padding(payload.len()).len() || payload.is_empty());
-    // The last word first, as a whole: one store, where zeros of a length known late would be a call.
-    if let Some(last) = to.last_chunk_mut::<HEADER_WORD>() {
-        *last = [0; HEADER_WORD];
-    }
-    to[..payload.len()].copy_from_slice(payload);
+    let (front, zeros) = to.split_at_mut(payload.len());
+    front.copy_from_slice(payload);
+    zeros.fill(0);
 }
 
 #[cfg(test)]
@@ -138,7 +151,7 @@ mod tests {
             let payload: Vec<u8> = (0..77).map(|n| (n ^ start) as u8).collect();
             let size = record_size(payload.len());
             let mut claim = Claim::for_test(start, size);
-            ring.write_record(&mut claim, start, seal, Kind::Data, &payload);
+            ring.write_record(&mut claim, seal, Kind::Data, &payload);
             let (a, b) = ring.slices(&Run::for_test(start, start + size));
             let bytes = [a, b].concat();
             assert_eq!(decode(&bytes, seal, start).unwrap().payload, payload);

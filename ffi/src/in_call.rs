@@ -14,7 +14,6 @@
 //! ordinary full fences, and a call costs as much more. The same scheme is in liburcu and folly, under the names
 //! "membarrier" and "asymmetric memory barrier".
 
-use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, compiler_fence, fence};
 use std::thread;
@@ -89,16 +88,83 @@ struct Owner(&'static Slot);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        CURRENT.set(ptr::null());
+        current::set(ptr::null());
         self.0.release();
     }
 }
 
 thread_local! {
-    /// The thread's slot; null before its first call and while it ends. Without a destructor, so that reading it costs no
-    /// look at whether it was destroyed.
-    static CURRENT: Cell<*const Slot> = const { Cell::new(ptr::null()) };
     static OWNER: Owner = Owner(Slot::acquire());
+}
+
+/// The thread's slot, where the light fence is enough; null before its first call and while it ends. Not `OWNER` itself: a
+/// variable without a destructor is read without a look at whether it was destroyed.
+///
+/// In a shared library the compiler reads a thread's variable through a function of the dynamic linker (`__tls_get_addr`),
+/// a tenth of an append. Where the variable is known to be in the thread's first block (the model "initial-exec"), two
+/// instructions do. The C library keeps room there for libraries that are loaded late; we take 8 bytes of it.
+#[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu"))]
+mod current {
+    use super::Slot;
+    use std::arch::{asm, global_asm};
+
+    global_asm!(
+        ".pushsection .tbss.libwal_slot, \"awT\", @nobits",
+        ".globl libwal_slot",
+        ".hidden libwal_slot",
+        ".type libwal_slot, @object",
+        ".size libwal_slot, 8",
+        ".p2align 3",
+        "libwal_slot: .zero 8",
+        ".popsection",
+    );
+
+    #[inline]
+    pub(super) fn get() -> *const Slot {
+        let slot;
+        // SAFETY: reads the calling thread's variable, defined above.
+        unsafe {
+            asm!(
+                "mov {slot}, qword ptr [rip + libwal_slot@GOTTPOFF]",
+                "mov {slot}, qword ptr fs:[{slot}]",
+                slot = out(reg) slot,
+                options(pure, readonly, nostack, preserves_flags),
+            );
+        }
+        slot
+    }
+
+    pub(super) fn set(slot: *const Slot) {
+        // SAFETY: writes the calling thread's variable, defined above.
+        unsafe {
+            asm!(
+                "mov {at}, qword ptr [rip + libwal_slot@GOTTPOFF]",
+                "mov qword ptr fs:[{at}], {slot}",
+                at = out(reg) _,
+                slot = in(reg) slot,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+mod current {
+    use super::Slot;
+    use std::cell::Cell;
+
+    thread_local! {
+        static CURRENT: Cell<*const Slot> = const { Cell::new(std::ptr::null()) };
+    }
+
+    #[inline]
+    pub(super) fn get() -> *const Slot {
+        CURRENT.get()
+    }
+
+    pub(super) fn set(slot: *const Slot) {
+        CURRENT.set(slot);
+    }
 }
 
 /// A thread's stay inside a call.
@@ -113,31 +179,29 @@ pub(crate) struct InCall {
 #[inline]
 pub(crate) fn enter(handle: usize) -> InCall {
     // SAFETY: null, or this thread's slot, which is never freed.
-    let (slot, borrowed) = match unsafe { CURRENT.get().as_ref() } {
-        Some(slot) => (slot, false),
-        None => first_call(),
-    };
+    let Some(slot) = (unsafe { current::get().as_ref() }) else { return enter_slowly(handle) };
     debug_assert_eq!(slot.handle.load(Ordering::Relaxed), 0);
     slot.handle.store(handle, Ordering::Relaxed);
-    // The light fence; see the module. Relaxed: whoever has a handle knows what was decided before it was made.
-    if FENCES.load(Ordering::Relaxed) == LIGHT_AND_HEAVY {
-        compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
-    InCall { slot, borrowed }
+    // The light fence; see the module.
+    compiler_fence(Ordering::SeqCst);
+    InCall { slot, borrowed: false }
 }
 
+/// The first call of a thread, every call where the fence must be a full one, and those of a thread that is ending.
 #[cold]
-fn first_call() -> (&'static Slot, bool) {
-    match OWNER.try_with(|owner| owner.0) {
-        Ok(slot) => {
-            CURRENT.set(slot);
-            (slot, false)
-        }
+fn enter_slowly(handle: usize) -> InCall {
+    let (slot, borrowed) = match OWNER.try_with(|owner| owner.0) {
+        Ok(slot) => (slot, false),
         // The thread is ending, and its other destructors still use a log.
         Err(_) => (Slot::acquire(), true),
+    };
+    // Relaxed: whoever has a handle knows what was decided before it was made.
+    if !borrowed && FENCES.load(Ordering::Relaxed) == LIGHT_AND_HEAVY {
+        current::set(slot);
     }
+    slot.handle.store(handle, Ordering::Relaxed);
+    fence(Ordering::SeqCst);
+    InCall { slot, borrowed }
 }
 
 impl Drop for InCall {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use libwal::{Error, Lsn, Wal};
 
 use crate::arguments::{bytes, path, required, timeout, write_optional};
-use crate::error::{Failure, WAL_END, WAL_OK, WAL_TIMEOUT, boundary};
+use crate::error::{Failure, WAL_END, WAL_OK, WAL_TIMEOUT, boundary, remember};
 use crate::event::Event;
 use crate::handle::Table;
 use crate::in_call;
@@ -39,10 +39,9 @@ static LOGS: Table<Log> = Table::new(1);
 /// Runs a call on a log.
 #[inline]
 pub(crate) fn with_log(log: *mut wal_t, call: impl FnOnce(&Log) -> Result<c_int, Failure>) -> c_int {
-    boundary(|| match LOGS.shared(log.addr(), call) {
-        Ok(result) => result,
-        Err(refused) => Err(Failure::Handle(refused, "log")),
-    })
+    // A failure becomes its code inside, so that nothing larger than a number passes through.
+    let call = |log: &Log| call(log).unwrap_or_else(|failure| remember(&failure));
+    boundary(|| LOGS.shared(log.addr(), call).map_err(|refused| Failure::Handle(refused, "log")))
 }
 
 /// The same for a call that asks for one position.

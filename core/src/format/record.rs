@@ -99,6 +99,13 @@ impl Seal {
         super::crc::extend_by_words(self.state, lsn, u64::from(word.meta))
     }
 
+    /// Copies `payload` and its padding to `to`, which has exactly their length, and returns the checksum of the record,
+    /// taken over the copy.
+    #[inline]
+    pub(crate) fn copy(self, lsn: u64, word: Word, to: &mut [u8], payload: &[u8]) -> u32 {
+        super::crc::copy(self.state, lsn, u64::from(word.meta), to, payload)
+    }
+
     /// Continues a checksum that [`Seal::begin`] began over `bytes` of the payload, its padding included.
     #[inline]
     #[must_use]

@@ -73,17 +73,26 @@ impl Writer {
     #[inline]
     pub(super) fn append(&self, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
         self.check_len(data.len() as u64)?;
+        let flush = &*self.flush;
         let size = record_size(data.len());
-        let mut claim = self.claim(size)?;
-        let (position, end) = (claim.position(), claim.end());
-        if size > self.flush.ring.capacity() {
-            self.flush.write_direct(claim, &[(kind, data)])?;
-            self.filled(position, end);
-            return Ok((position, end));
+        if size > flush.ring.capacity() {
+            return self.append_long(kind, data);
         }
-        self.flush.wait_room(end)?;
-        self.flush.ring.write_record(&mut claim, position, self.flush.seal, kind, data);
-        self.flush.publish.publish(claim);
+        let mut claim = self.reserve.claim(size).or_else(|refused| self.claim_slow(size, refused))?;
+        let (position, end) = (claim.position(), claim.end());
+        flush.wait_room(end)?;
+        flush.ring.write_record(&mut claim, flush.seal, kind, data);
+        flush.publish.publish(claim);
+        self.filled(position, end);
+        Ok((position, end))
+    }
+
+    /// Appends a record that is longer than the buffer.
+    #[cold]
+    fn append_long(&self, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
+        let claim = self.claim(record_size(data.len()))?;
+        let (position, end) = (claim.position(), claim.end());
+        self.flush.write_direct(claim, &[(kind, data)])?;
         self.filled(position, end);
         Ok((position, end))
     }
@@ -104,7 +113,7 @@ impl Writer {
             }
         };
         let (position, end) = (claim.position(), claim.end());
-        self.flush.ring.write_record(&mut claim, position, self.flush.seal, Kind::Data, data);
+        self.flush.ring.write_record(&mut claim, self.flush.seal, Kind::Data, data);
         self.flush.publish.publish(claim);
         if crosses(position, end, self.flush.run_length()) {
             self.signal.raise();
@@ -143,7 +152,8 @@ impl Writer {
         }
         self.flush.wait_room(end)?;
         for (nth, (record, &lsn)) in records.iter().zip(&lsns).enumerate() {
-            self.flush.ring.write_record(&mut claim, lsn, self.flush.seal, kind_of(nth), record);
+            let size = record_size(record.len());
+            self.flush.ring.write_member(&mut claim, lsn, size, self.flush.seal, kind_of(nth), record);
         }
         self.flush.publish.publish_batch(claim, records.iter().map(|record| record_size(record.len())));
         self.filled(position, end);
@@ -157,7 +167,6 @@ impl Writer {
     }
 
     /// Claims `size` bytes; prepares disk space for them first where it is not there.
-    #[inline]
     fn claim(&self, size: u64) -> Result<Claim> {
         let claim =
             if size > self.flush.ring.capacity() { self.reserve.claim_long(size) } else { self.reserve.claim(size) };
@@ -294,8 +303,7 @@ impl Writer {
         }
         if let Ok(mut claim) = self.reserve.try_claim(MARKER_RECORD_SIZE, self.flush.room_end()) {
             let payload = self.durability(durable, false).to_bytes();
-            let position = claim.position();
-            self.flush.ring.write_record(&mut claim, position, self.flush.seal, Kind::Commit, &payload);
+            self.flush.ring.write_record(&mut claim, self.flush.seal, Kind::Commit, &payload);
             self.flush.publish.publish(claim);
             self.marked.store(durable, Ordering::Relaxed);
         }
