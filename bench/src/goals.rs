@@ -27,7 +27,7 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
     let mut goals = Vec::new();
     for (len, threads) in SIZES.iter().flat_map(|&len| APPENDERS.map(|threads| (len, threads))) {
         let cell = (Workload::Append, len, threads);
-        let name = format!("append {}, {threads} threads", bytes(len));
+        let name = format!("append {}, {}", bytes(len), threaded(threads));
         if len == 100 {
             goals.extend(limit(results, cell, &name, limits::RING, 0.8));
         }
@@ -35,7 +35,7 @@ pub(crate) fn goals(results: &Results) -> Vec<Goal> {
     }
     for threads in COMMITTERS {
         let cell = (Workload::Commit, 100, threads);
-        let name = format!("commit 100 B, {threads} threads");
+        let name = format!("commit 100 B, {}", threaded(threads));
         if threads == 1 {
             goals.extend(limit(results, cell, &name, limits::FDATASYNC, 0.95));
         } else {
@@ -96,6 +96,10 @@ pub(crate) fn print(results: &Results) {
             println!("{workload:?} {} x {threads}: {system}: {failure}", bytes(*len));
         }
     }
+}
+
+pub(crate) fn threaded(threads: usize) -> String {
+    if threads == 1 { "1 thread".to_owned() } else { format!("{threads} threads") }
 }
 
 pub(crate) fn bytes(len: u64) -> String {

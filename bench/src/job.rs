@@ -111,6 +111,12 @@ impl Job {
         let log = (peer.open)(&setup)?;
         let batch = (peer.batch)(self.len);
         let payload = payload(self.len);
+        // The first calls make what later ones find.
+        match self.task {
+            Task::Append => log.append(0, &payload, batch)?,
+            Task::Commit | Task::CommitTasks => (0..20).try_for_each(|_| log.commit(0, &payload))?,
+            _ => {}
+        }
         let before = Usage::now();
         let mut outcome = match self.task {
             Task::Append => self.append(&*log, &payload, batch),
@@ -135,8 +141,6 @@ impl Job {
         let chunk = (64 << 10) / self.len.max(16);
         let chunk = if batch > 1 { batch } else { chunk.clamp(1, 1_000) };
         let share = (self.bytes / self.threads as u64 / record_size(self.len) as u64).max(1);
-        // The first calls make what later ones find.
-        log.append(0, payload, batch).expect("an append");
         let records = AtomicU64::new(0);
         let until = Instant::now() + self.most();
         let elapsed = timed(self.threads, |thread| {
@@ -153,9 +157,6 @@ impl Job {
 
     fn commit(&self, log: &dyn Log, payload: &[u8]) -> Outcome {
         let all = Mutex::new(Latencies::new());
-        for _ in 0..20 {
-            log.commit(0, payload).expect("a commit");
-        }
         let until = Instant::now() + self.most();
         let elapsed = timed(self.threads, |thread| {
             let mut latencies = Latencies::new();

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use crate::goals::{bytes, goals};
+use crate::goals::{bytes, goals, threaded};
 use crate::job::{Outcome, TAILS_RATE};
 use crate::limits;
 use crate::peers::{ALL, Result};
@@ -150,7 +150,7 @@ fn appends(results: &Results, plots: &Path) -> Result<String> {
                     have no such step or do it within.\n\n"
         .to_owned();
     let names = systems(results, Workload::Append);
-    let columns = APPENDERS.map(|threads| format!("{threads} threads"));
+    let columns = APPENDERS.map(threaded);
     for len in SIZES {
         let _ = write!(page, "### {}\n\n{}", bytes(len), head(&columns));
         let mut lines = Vec::new();
@@ -176,10 +176,8 @@ fn commits(results: &Results, plots: &Path) -> Result<String> {
     page += "such a call 1,000 threads stand in.\n\n";
     let names = systems(results, Workload::Commit);
     let all: Vec<usize> = COMMITTERS.into_iter().chain([TASKS]).collect();
-    let columns: Vec<String> = all
-        .iter()
-        .map(|&number| if number == TASKS { "1,000 tasks".to_owned() } else { format!("{number} threads") })
-        .collect();
+    let columns: Vec<String> =
+        all.iter().map(|&number| if number == TASKS { "1,000 tasks".to_owned() } else { threaded(number) }).collect();
     let table = |page: &mut String, show: &dyn Fn(&Measured) -> Option<String>| {
         *page += &head(&columns);
         for &system in &names {
