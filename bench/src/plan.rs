@@ -152,7 +152,7 @@ impl Plan {
             }
             Workload::Replay => {
                 for len in REPLAYED {
-                    let bytes = if self.quick { 32 * MIB } else { 192 * MIB };
+                    let bytes = if self.quick { 32 * MIB } else { 160 * MIB };
                     add(Task::Replay, len, 1, 0, bytes, with(&[limits::READ]));
                 }
             }
@@ -314,8 +314,8 @@ impl Running {
     fn complaint(&self) -> String {
         let text = std::fs::read(&self.paths[1]).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let said = text.lines().filter(|line| !line.is_empty() && !line.starts_with("note:"));
-        let said = said.last().unwrap_or("it said nothing").replace(&*self.dir.to_string_lossy(), "...");
+        let mut said = text.lines().filter(|line| !line.is_empty() && !line.starts_with("note:"));
+        let said = said.next_back().unwrap_or("it said nothing").replace(&*self.dir.to_string_lossy(), "...");
         said.chars().take(200).collect()
     }
 }
