@@ -30,11 +30,15 @@ fn options() -> Options {
 }
 
 fn append(log: &Wal, count: u64) {
-    (0..count).for_each(|_| drop(log.append(&PAYLOAD).expect("an append")));
+    for _ in 0..count {
+        log.append(&PAYLOAD).expect("an append");
+    }
 }
 
 fn commit(log: &Wal, count: u64) {
-    (0..count).for_each(|_| drop(log.append_and_sync(&PAYLOAD).expect("a commit")));
+    for _ in 0..count {
+        log.append_and_sync(&PAYLOAD).expect("a commit");
+    }
 }
 
 /// Prints past the test runner, which would keep what a passing test prints to itself.
