@@ -1,13 +1,12 @@
 //! The fast path of an append costs no allocation and no system call: as long as a record fits into the free part of the
 //! buffer and does not complete a part that is worth flushing.
 
-#![allow(unsafe_code)] // A global allocator that counts.
+mod common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::path::Path;
 use std::process::Command;
 
+use common::counting::{Counting, allocations};
 use libwal::{Options, Wal};
 
 /// As many records of 112 bytes as stay below the first quarter of a buffer of 4 MiB, behind which a flush is due.
@@ -18,45 +17,6 @@ const CHILD: &str = "LIBWAL_FAST_PATH_CHILD";
 /// Paths that do not exist. Asking for them is how the child marks its trace.
 const BEGIN: &str = "/libwal-fast-path-begins";
 const END: &str = "/libwal-fast-path-ends";
-
-thread_local! {
-    /// Allocations by this thread; constant and without a destructor, so that counting allocates nothing itself.
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-impl Counting {
-    fn count() {
-        ALLOCATIONS.with(|counter| counter.set(counter.get() + 1));
-    }
-}
-
-// SAFETY: every call is handed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        Counting::count();
-        // SAFETY: the caller keeps the same contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        Counting::count();
-        // SAFETY: the caller keeps the same contract.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        Counting::count();
-        // SAFETY: the caller keeps the same contract.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the same contract.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -75,13 +35,13 @@ fn append(log: &Wal) {
 fn an_append_allocates_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let log = open(dir.path());
-    let before = ALLOCATIONS.get();
+    let before = allocations();
     append(&log);
-    let allocations = ALLOCATIONS.get() - before;
-    assert_eq!(allocations, 0, "{RECORDS} appends made allocations");
+    let made = allocations() - before;
+    assert_eq!(made, 0, "{RECORDS} appends made allocations");
     // The counter works.
     drop(std::hint::black_box(vec![0_u8; 64]));
-    assert_eq!(ALLOCATIONS.get() - before, 1);
+    assert_eq!(allocations() - before, 1);
     assert_eq!(log.stats().unwrap().flushes, 0, "nothing of it was flushed meanwhile");
     assert_eq!(log.iter().unwrap().count(), RECORDS);
 }

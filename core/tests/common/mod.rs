@@ -3,6 +3,7 @@
 #![allow(dead_code)] // Each test file uses a part of it.
 
 pub(crate) mod child;
+pub(crate) mod counting;
 pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod seeds;
