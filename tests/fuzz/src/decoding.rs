@@ -72,6 +72,7 @@ fn seal_records(bytes: &mut [u8]) {
             return;
         }
         let covered = if kind == 7 { at + 8..at + 8 } else { at + 8..at + size };
+        bytes[at + 8 + len..at + size].fill(0);
         let crc = record_crc(EPOCH, 1 << 20 | at as u64, &bytes[at + 4..at + 8], &bytes[covered]);
         bytes[at..at + 4].copy_from_slice(&crc.to_le_bytes());
         at += size;

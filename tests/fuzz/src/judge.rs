@@ -71,7 +71,8 @@ fn again(disk: &SimStorage, before: Option<&[Record]>, appended: u64, forged: bo
     let wal = match open(&options(), disk) {
         Ok(wal) => wal,
         Err(error) => {
-            assert!(forged, "it opened once, and then: {error}");
+            // Damage to a log that was closed cleanly is found when it is read, and after a crash when it is opened.
+            assert!(forged || before.is_none(), "it opened once, and then: {error}");
             return;
         }
     };
