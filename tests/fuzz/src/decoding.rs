@@ -19,7 +19,8 @@ pub fn judge(input: &[u8]) {
         0 => walk(&bytes),
         1 => sector(&bytes, 44, |bytes| Identity::parse(bytes).ok().map(|identity| identity.to_bytes().to_vec())),
         2 => sector(&bytes, 32, |bytes| Some(Entry::parse(bytes, ID, 7).ok()??.to_bytes(ID, 7).to_vec())),
-        3 => sector(&bytes, 100, |bytes| Control::parse(bytes).ok().map(|control| control.to_bytes().to_vec())),
+        // The four bytes behind the epoch are not looked at, and the checksum covers them.
+        3 => sector(&bytes, 92, |bytes| Control::parse(bytes).ok().map(|control| control.to_bytes().to_vec())),
         _ => marker(&bytes),
     }
 }
