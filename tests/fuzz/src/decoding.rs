@@ -7,6 +7,8 @@ use libwal::format::{
 
 const ID: LogId = LogId::from_bytes(*b"another identity");
 const EPOCH: u32 = 2;
+/// How many kinds of input there are.
+const KINDS: u8 = 6;
 
 /// Judges one input. Its first byte says what the rest is, and whether checksums are made to fit first.
 pub fn judge(input: &[u8]) {
@@ -15,12 +17,14 @@ pub fn judge(input: &[u8]) {
     if choice & 1 == 1 {
         seal(choice >> 1, &mut bytes);
     }
-    match (choice >> 1) % 5 {
+    match (choice >> 1) % KINDS {
         0 => walk(&bytes),
-        1 => sector(&bytes, 44, |bytes| Identity::parse(bytes).ok().map(|identity| identity.to_bytes().to_vec())),
-        2 => sector(&bytes, 32, |bytes| Some(Entry::parse(bytes, ID, 7).ok()??.to_bytes(ID, 7).to_vec())),
+        // A header word and little else: all lengths come up soon.
+        1 => walk(&bytes[..bytes.len().min(24)]),
+        2 => sector(&bytes, 44, |bytes| Identity::parse(bytes).ok().map(|identity| identity.to_bytes().to_vec())),
+        3 => sector(&bytes, 32, |bytes| Some(Entry::parse(bytes, ID, 7).ok()??.to_bytes(ID, 7).to_vec())),
         // The four bytes behind the epoch are not looked at, and the checksum covers them.
-        3 => sector(&bytes, 92, |bytes| Control::parse(bytes).ok().map(|control| control.to_bytes().to_vec())),
+        4 => sector(&bytes, 92, |bytes| Control::parse(bytes).ok().map(|control| control.to_bytes().to_vec())),
         _ => marker(&bytes),
     }
 }
@@ -32,15 +36,15 @@ fn seal(choice: u8, bytes: &mut [u8]) {
             place.copy_from_slice(&crc.to_le_bytes());
         }
     };
-    match choice % 5 {
-        0 => seal_records(bytes),
-        1 if bytes.len() >= 44 => put(bytes, 40, !crc(!0, &bytes[..40])),
-        2 if bytes.len() >= 32 => {
+    match choice % KINDS {
+        0 | 1 => seal_records(bytes),
+        2 if bytes.len() >= 44 => put(bytes, 40, !crc(!0, &bytes[..40])),
+        3 if bytes.len() >= 32 => {
             let begun = crc(crc(!0, &ID.to_bytes()), &7u64.to_le_bytes());
             put(bytes, 28, !crc(begun, &bytes[..28]));
         }
-        3 if bytes.len() >= 100 => put(bytes, 96, !crc(!0, &bytes[..96])),
-        4 if bytes.len() >= MARKER_RECORD_SIZE as usize => {
+        4 if bytes.len() >= 100 => put(bytes, 96, !crc(!0, &bytes[..96])),
+        5 if bytes.len() >= MARKER_RECORD_SIZE as usize => {
             let epoch = u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes"));
             let crc = record_crc(epoch, 4096, &bytes[4..8], &bytes[8..32]);
             put(bytes, 0, crc);
@@ -153,6 +157,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let marker = Durability { durable: 4000, checkpoint: Some(8), epoch: 3, clean_close: true };
     let bodies = [
         records,
+        [&[0; 4][..], &[16, 0, 0, 0x10], &[1; 16]].concat(),
         Identity { id: ID, index: 7, shift: 12 }.to_bytes()[..64].to_vec(),
         entry.to_bytes(ID, 7)[..40].to_vec(),
         control.to_bytes()[..104].to_vec(),
