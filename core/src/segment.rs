@@ -31,6 +31,8 @@ const SEGMENT_SUFFIX: &str = ".wal";
 const SPARE_SUFFIX: &str = ".spare";
 const NEW_SUFFIX: &str = ".new";
 const NO_CHECKPOINT: u64 = u64::MAX;
+/// How many of the smallest segments the longest stream has.
+const MOST_SEGMENTS: u64 = crate::lsn::Lsn::MAX.get() >> 12;
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
@@ -59,6 +61,8 @@ impl Name {
             numeric.then(|| digits.parse().ok()).flatten()
         };
         match (number(SEGMENT_SUFFIX), number(SPARE_SUFFIX), number(NEW_SUFFIX)) {
+            // No stream reaches further, so nothing that a log wrote has such a name.
+            (Some(index), _, _) if index >= MOST_SEGMENTS => Name::Other,
             (Some(index), _, _) => Name::Segment(index),
             (_, Some(_), _) => Name::Spare,
             (_, _, Some(_)) => Name::Unfinished,
@@ -99,7 +103,7 @@ impl Segment {
             return Err(Error::corrupt(base, &self.path, format!("the file is only {read} bytes long")));
         }
         let identity = Identity::parse(&page).map_err(|why| header_error(why, base, &self.path))?;
-        let entry = Entry::parse(&page[SECTOR..], identity.id, identity.index);
+        let entry = Entry::parse_of(&page[SECTOR..], &identity);
         Ok(Header { identity, entry })
     }
 

@@ -98,11 +98,21 @@ impl Control {
             clean_end: optional(80),
             epoch: u32_at(bytes, 88),
         };
-        let last = crate::lsn::Lsn::MAX.get().checked_shr(control.shift).unwrap_or(0);
-        if !(12..=32).contains(&control.shift) || version == 0 || control.head > control.end || control.end > last {
-            return Err(HeaderError::Field);
-        }
-        Ok(control)
+        if version == 0 || !control.is_possible() { Err(HeaderError::Field) } else { Ok(control) }
+    }
+
+    /// Whether a log can be in this state, so that no arithmetic on it overflows: the checksum of a slot that some other
+    /// program wrote fits as well.
+    fn is_possible(&self) -> bool {
+        let most = crate::lsn::Lsn::MAX.get();
+        let last = most.checked_shr(self.shift).unwrap_or(0);
+        (12..=32).contains(&self.shift)
+            && self.head <= self.end
+            && self.end <= last
+            && self.first_lsn <= most
+            && self.clean_end.is_none_or(|end| end >= self.first_lsn && end <= self.end << self.shift)
+            && self.sequence <= u64::MAX / 2
+            && self.epoch <= u32::MAX / 2
     }
 
     fn is_whole(bytes: &[u8]) -> bool {
@@ -161,6 +171,23 @@ mod tests {
         torn[60] ^= 1;
         assert_eq!(Control::newest([&old, &torn]), Ok(control(6)));
         assert_eq!(Control::newest([&torn, &torn]), Err(HeaderError::Checksum));
+    }
+
+    #[test]
+    fn a_state_that_no_log_can_be_in_is_refused() {
+        let refused = |change: &dyn Fn(&mut Control)| {
+            let mut control = control(7);
+            change(&mut control);
+            assert_eq!(Control::parse(&control.to_bytes()), Err(HeaderError::Field), "{control:?}");
+        };
+        refused(&|control| control.sequence = u64::MAX);
+        refused(&|control| control.epoch = u32::MAX);
+        refused(&|control| control.clean_end = Some(0));
+        refused(&|control| control.clean_end = Some(4 * 4096 + 8));
+        refused(&|control| control.first_lsn = u64::MAX);
+        refused(&|control| control.end = 1 << 47);
+        refused(&|control| control.head = 5);
+        refused(&|control| control.shift = 33);
     }
 
     #[test]

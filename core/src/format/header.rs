@@ -145,6 +145,17 @@ impl Entry {
         }))
     }
 
+    /// The entry of the segment with this identity. One that names a record in front of its segment, or between two possible
+    /// positions, is damaged whatever its checksum says: readers that believed it would be led out of the log.
+    pub(crate) fn parse_of(bytes: &[u8], identity: &Identity) -> Result<Option<Entry>, HeaderError> {
+        let entry = Entry::parse(bytes, identity.id, identity.index)?;
+        let base = identity.index << identity.shift;
+        match entry {
+            Some(entry) if entry.first_record < base || entry.first_record % 8 != 0 => Err(HeaderError::Field),
+            entry => Ok(entry),
+        }
+    }
+
     fn checksum(bytes: &[u8], id: LogId, index: u64) -> u32 {
         let bound = crc32c::crc32c_append(crc32c::crc32c(&id.to_bytes()), &index.to_le_bytes());
         crc32c::crc32c_append(bound, &bytes[..ENTRY_LEN])

@@ -216,7 +216,9 @@ fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<S
     }
     let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
     let mut bytes = [0; MARKER_RECORD_SIZE as usize];
-    let position = end - MARKER_RECORD_SIZE;
+    let Some(position) = end.checked_sub(MARKER_RECORD_SIZE) else {
+        return Err(Error::corrupt(end, storage.path().join(LOCK_NAME), "the clean end has no room for its marker"));
+    };
     let mut filled = 0;
     while filled < bytes.len() {
         match input.read(position + filled as u64, &mut bytes[filled..])? {

@@ -9,6 +9,10 @@ use crate::format::{Control, Entry, HEADER_SIZE};
 use crate::segment::{LOCK_NAME, Name, Segment, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
+/// How many segments may be missing where others are there. What names more of them, a control slot or a file's name, is not
+/// believed: it would size the lists below.
+const MOST_MISSING: u64 = 1 << 16;
+
 /// What the directory holds.
 pub(super) struct Files {
     /// The control slots, or what they would say.
@@ -57,6 +61,11 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
             let reason = format!("the control slot is older than segment {index}");
             damage.push(FileDamage { path: dir.join(LOCK_NAME), reason });
         }
+    }
+    let (named, there) = (control.end - control.head, indexes.len() as u64);
+    if named > there + MOST_MISSING {
+        let reason = format!("the log would have {named} segments, and {there} are there");
+        return Err(Error::corrupt(control.head << control.shift, dir, reason));
     }
     let lock_damaged = !damage.is_empty();
     let mut segments = Vec::new();

@@ -1,0 +1,95 @@
+//! Files with checksums that fit and contents that no log writes: every call ends, soon and without a panic.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{open, segment_name, small};
+use libwal::format::{Control, Entry, SECTOR};
+use libwal::storage::SimStorage;
+use libwal::{Error, Lsn, Recovery};
+
+/// A log of a few segments, killed.
+fn log(first_lsn: u64) -> SimStorage {
+    let disk = SimStorage::new();
+    let wal = open(&small().first_lsn(Lsn::new(first_lsn)), &disk).expect("a new log");
+    for n in 0..20 {
+        wal.append_and_sync(&[n; 500]).expect("appended");
+    }
+    let killed = disk.kill();
+    drop(wal);
+    killed
+}
+
+/// Changes both control slots.
+fn forge(disk: &SimStorage, change: impl Fn(&mut Control)) {
+    let mut lock = disk.read_file("LOCK").expect("a lock file");
+    for at in [0, 4096] {
+        let mut control = Control::parse(&lock[at..at + SECTOR]).expect("a control slot");
+        change(&mut control);
+        lock[at..at + SECTOR].copy_from_slice(&control.to_bytes());
+    }
+    disk.write_file("LOCK", &lock);
+}
+
+/// Every way to open, check and mend it. What they answer is up to them.
+fn try_everything(disk: &SimStorage) -> libwal::Result<libwal::Report> {
+    for options in [small().read_only(true), small().recovery(Recovery::Salvage), small()] {
+        if let Ok(wal) = open(&options, &disk.kill()) {
+            let _ = wal.iter().map(|records| records.take_while(Result::is_ok).count());
+            let _ = wal.append_and_sync(b"more");
+            let _ = wal.close();
+        }
+    }
+    let _ = libwal::repair_on(Arc::new(disk.kill()), Arc::new(SimStorage::new()));
+    libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {})
+}
+
+#[test]
+fn an_entry_that_names_a_record_in_front_of_its_segment_is_damage() {
+    for (first_record, index) in [(0, 3), (3 * 4096 + 1, 3), (4096, 4), (u64::MAX, 3)] {
+        let disk = log(3 * 4096 + 808);
+        let mut bytes = disk.read_file(&segment_name(index)).expect("a segment");
+        let lock = disk.read_file("LOCK").expect("a lock file");
+        let id = Control::newest([&lock[..SECTOR], &lock[4096..]]).expect("a control slot").id;
+        let entry = Entry::parse(&bytes[SECTOR..], id, index).expect("whole").expect("entered");
+        bytes[SECTOR..2 * SECTOR].copy_from_slice(&Entry { first_record, ..entry }.to_bytes(id, index));
+        disk.write_file(&segment_name(index), &bytes);
+        let _ = try_everything(&disk);
+    }
+}
+
+#[test]
+fn a_control_slot_that_names_more_segments_than_memory_holds_is_refused() {
+    let disk = log(0);
+    forge(&disk, |control| control.end = 1 << 45);
+    assert!(matches!(try_everything(&disk), Err(Error::Corrupt { .. })));
+}
+
+#[test]
+fn a_file_name_far_behind_the_log_sizes_nothing() {
+    for index in [1 << 40, (1 << 46) - 1] {
+        let disk = log(0);
+        disk.write_file(&segment_name(index), b"not of this log");
+        assert!(matches!(try_everything(&disk), Err(Error::Corrupt { .. })));
+    }
+    // No stream reaches there: a file like any other.
+    let disk = log(0);
+    disk.write_file(&segment_name(u64::MAX), b"not of this log");
+    assert!(try_everything(&disk).expect("verified").is_sound());
+}
+
+#[test]
+fn numbers_that_would_overflow_are_refused() {
+    let disk = log(0);
+    forge(&disk, |control| control.sequence = u64::MAX);
+    let _ = try_everything(&disk);
+    let disk = log(0);
+    forge(&disk, |control| control.epoch = u32::MAX);
+    let _ = try_everything(&disk);
+    for clean_end in [0, 8, u64::MAX - 8] {
+        let disk = log(0);
+        forge(&disk, |control| control.clean_end = Some(clean_end));
+        let _ = try_everything(&disk);
+    }
+}
