@@ -10,7 +10,8 @@ use libwal::format::Kind;
 use libwal::storage::SimStorage;
 use libwal::{Options, Wal};
 
-const WRITERS: u64 = 3;
+// Miri needs some hundred times as long for a record as a processor does.
+const WRITERS: u64 = if cfg!(miri) { 2 } else { 3 };
 /// Records go around the ring of 4096 bytes, over the ends of segments of 4096, and past the ring if longer.
 const LENGTHS: [usize; 8] = [0, 700, 8, 4200, 33, 250, 1500, 100];
 
@@ -52,10 +53,12 @@ fn live(options: &Options, seed: u64) {
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
             let (log, oracle) = (log.clone(), &oracle);
-            scope.spawn(move || write(&log, oracle, writer, if cfg!(miri) { 3 } else { 30 }));
+            scope.spawn(move || write(&log, oracle, writer, if cfg!(miri) { 2 } else { 30 }));
         }
     });
-    oracle.check_live(&log).expect("what was appended can be read");
+    if !cfg!(miri) {
+        oracle.check_live(&log).expect("what was appended can be read");
+    }
     let crashed = disk.crash(seed);
     drop(log);
 
@@ -68,7 +71,7 @@ fn live(options: &Options, seed: u64) {
 
     let log = open(options, &again).expect("the log recovers again");
     assert_eq!(records(&log), first, "recovering twice gives the same");
-    write(&log, &oracle, WRITERS, 3);
+    write(&log, &oracle, WRITERS, if cfg!(miri) { 1 } else { 3 });
     log.sync().expect("synced");
     oracle.durable_to(log.tail().expect("open").get());
     oracle.check(&log, Survived::Crash).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
