@@ -162,7 +162,7 @@ mod tests {
     #[test]
     fn what_writers_publish_is_what_the_flusher_reads() {
         const WRITERS: u64 = 3;
-        let rounds = if cfg!(miri) { 14 } else { 3000 };
+        let rounds = if cfg!(miri) { 8 } else { 3000 };
         let ring = Ring::new(PAGE).unwrap();
         let reserve = Reserve::new(0, 1 << 32);
         let watermarks = Arc::new(Watermarks::at(0));
