@@ -151,9 +151,11 @@ mod tests {
             assert_eq!(decode(&bytes, seal, start).unwrap().payload, payload);
         }
     }
-    /// What the record at `lsn` holds.
-    fn payload_at(lsn: u64) -> Vec<u8> {
-        (0..lsn % 300).map(|n| (n ^ (lsn >> 3)) as u8).collect()
+
+    /// What a record of `size` bytes holds at `lsn`: with any padding from none to seven bytes.
+    fn payload_at(lsn: u64, size: u64) -> Vec<u8> {
+        let len = (size - HEADER_WORD as u64).saturating_sub(lsn / 8 % 8);
+        (0..len).map(|n| (n ^ (lsn >> 3)) as u8).collect()
     }
 
     /// The way of a record without the files: writers claim, wait for room, copy and publish, here a record and there a
@@ -175,10 +177,7 @@ mod tests {
             }
             let mut lsn = claim.position();
             for size in sizes {
-                // As much of the payload as fits: its length depends on a position that was not known before.
-                let mut payload = payload_at(lsn);
-                payload.resize(*size as usize - HEADER_WORD, 0xEE);
-                ring.write_record(&mut claim, lsn, seal, Kind::Data, &payload);
+                ring.write_record(&mut claim, lsn, seal, Kind::Data, &payload_at(lsn, *size));
                 lsn += size;
             }
             match sizes.len() {
@@ -213,9 +212,7 @@ mod tests {
                 let mut lsn = run.start();
                 while lsn < run.end() {
                     let record = decode(&bytes[(lsn - run.start()) as usize..], seal, lsn).unwrap();
-                    let mut payload = payload_at(lsn);
-                    payload.resize(record.payload.len(), 0xEE);
-                    assert_eq!(record.payload, payload);
+                    assert_eq!(record.payload, payload_at(lsn, record.size));
                     lsn += record.size;
                 }
                 assert_eq!(lsn, run.end());
