@@ -145,7 +145,9 @@ mod tests {
         assert_eq!(extend(0, b"123456789"), 0xE306_9283);
         let bytes: Vec<u8> = (0..2000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut crc = 0xDEAD_BEEF;
-        for len in (0..600).chain([1000, 1999]) {
+        // Miri takes seconds for each hundred.
+        let step = if cfg!(miri) { 151 } else { 1 };
+        for len in (0..600).step_by(step).chain([8, 512, 1000, 1999]) {
             let (first, second) = (u64::from(crc) << 7, len as u64);
             let both = [first.to_le_bytes(), second.to_le_bytes()].concat();
             assert_eq!(extend_by_words(crc, first, second), crc32c::crc32c_append(crc, &both));
