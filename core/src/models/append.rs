@@ -14,11 +14,13 @@ fn what_two_threads_append_is_flushed_whole() {
     });
 }
 
-/// Nobody flushes but those who need room: six records in a ring for four.
+/// Nobody flushes but those who append: six records in a ring for four.
 #[test]
 fn ring_space_is_used_again_only_when_it_was_flushed() {
     check("a full ring", 1, || {
         let log = Log::quiet(0);
+        // With it the next segment is prepared: nothing but the ring's space orders what follows.
+        log.append(0, 9).expect("there is room");
         // These are published and not flushed.
         for nth in 0..2 {
             log.try_append(0, nth).expect("there is room");
@@ -35,7 +37,7 @@ fn ring_space_is_used_again_only_when_it_was_flushed() {
 /// All or nothing, and no watermark inside it, while another thread flushes.
 #[test]
 fn a_batch_is_published_as_one() {
-    check("a batch", 2, || {
+    check("a batch", 1, || {
         let log = Log::quiet(0);
         let other = start(&log, |log| log.append_batch(1, 2));
         log.wal.flush().expect("the disk works");

@@ -23,7 +23,7 @@ fn a_close_waits_for_what_is_reserved() {
 /// The thread in the background hears of its work, and of the end, without any clock.
 #[test]
 fn the_background_thread_is_woken_and_stopped() {
-    check("the background thread", 1, || {
+    check("the background thread", 3, || {
         crate::primitive::never_time_out();
         let log = Log::new(0, Options::new().background(true));
         let lsn = log.append(0, 0).expect("there is room");

@@ -39,7 +39,7 @@ fn a_failed_sync_fails_everyone_it_was_for() {
 /// Who only waits is woken by the sync of another.
 #[test]
 fn a_passive_waiter_is_woken() {
-    check("a passive waiter", 2, || {
+    check("a passive waiter", 3, || {
         crate::primitive::never_time_out();
         let log = Log::quiet(0);
         let lsn = log.append(0, 0).expect("there is room");

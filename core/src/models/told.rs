@@ -25,7 +25,7 @@ fn append_async(log: &Log, writer: u64, told: &Told) -> Result<Lsn> {
 
 #[test]
 fn a_close_returns_when_all_were_told() {
-    check("completions and a close", 1, || {
+    check("completions and a close", 2, || {
         let log = Log::quiet(0);
         let told = Told::default();
         let others = Arc::clone(&told);

@@ -38,7 +38,7 @@ fn stages() -> Flush {
 
 #[test]
 fn a_thread_that_waits_for_room_is_woken() {
-    check("waiting for room", 3, || {
+    check("waiting for room", 4, || {
         never_time_out();
         let flush = Arc::new(stages());
         let reserve = Reserve::new(0, 4000);

@@ -73,6 +73,8 @@ impl Add<Duration> for Instant {
 /// Threads as the checker has them.
 pub(crate) mod thread {
     use super::checker::thread;
+    #[cfg(test)]
+    pub(crate) use thread::panicking;
     pub(crate) use thread::{JoinHandle, Thread, current, park, yield_now};
 
     /// The checkers' threads have stacks of a few pages by default, too few for a recovery.
