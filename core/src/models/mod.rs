@@ -16,8 +16,6 @@ mod wake;
 #[allow(unreachable_pub)]
 #[path = "../../tests/common/mod.rs"]
 mod common;
-#[path = "../../tests/common/stepping.rs"]
-mod stepping;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +24,7 @@ use crate::primitive::{Arc, AtomicU64 as Seen, thread};
 use crate::storage::SimStorage;
 use crate::{Error, Lsn, Options, Result, Wal};
 use common::oracle::{Oracle, Survived, WRITER_SHIFT};
-use stepping::Stepping;
+use common::stepping::Stepping;
 
 /// The ring, in bytes. A record of [`LEN`] takes up a quarter of it.
 const RING: u64 = 128;
