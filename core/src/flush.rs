@@ -21,7 +21,7 @@ use crate::watermark::Watermarks;
 /// The longest run in bytes. Shorter runs free ring space sooner, longer ones need fewer calls.
 const LONGEST_RUN: u64 = 1 << 20;
 /// How often a waiting thread yields before it sleeps.
-const YIELDS: u32 = 64;
+const YIELDS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
 /// How long it sleeps at most before it looks again. Only the flush of somebody else wakes it; that a writer has published
 /// is told to nobody, so that publishing costs one store.
 const NAP: Duration = Duration::from_millis(1);

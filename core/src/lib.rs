@@ -67,3 +67,9 @@ pub use wal::Wal;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The log's own concurrency, model-checked.
+#[cfg(all(test, loom))]
+mod models;
+#[cfg(all(test, loom))]
+extern crate self as libwal;

@@ -32,6 +32,9 @@ pub enum Retention {
     Segments(u64),
 }
 
+/// A model checker counts every word of the buffer.
+const SMALLEST_BUFFER: u64 = if cfg!(loom) { 64 } else { 4 << 10 };
+
 /// How a log is opened. Each setter returns the options, so that they can be chained.
 ///
 /// | option | default | domain |
@@ -189,7 +192,7 @@ impl Options {
             Err(Error::invalid(format!("{name} is {value}: it must be a power of two from {least} to {most}")))
         };
         power("segment_size", self.segment_size, 4 << 10, 4 << 30)?;
-        power("buffer_size", self.buffer_size, 4 << 10, 1 << 30)?;
+        power("buffer_size", self.buffer_size, SMALLEST_BUFFER, 1 << 30)?;
         if self.max_record_size > MAX_PAYLOAD as u64 {
             return Err(Error::invalid(format!("max_record_size is above {MAX_PAYLOAD}")));
         }

@@ -1,9 +1,7 @@
 //! The first failure of a write or a sync, latched: after it nothing may appear to work.
 
-use std::sync::OnceLock;
-
 use crate::error::{Error, Result};
-use crate::primitive::Arc;
+use crate::primitive::{Arc, OnceLock};
 use crate::reserve::Reserve;
 
 /// Empty until the first failure.

@@ -30,7 +30,7 @@
 use std::collections::VecDeque;
 
 use crate::format::HEADER_WORD;
-use crate::primitive::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded};
+use crate::primitive::{AtomicU64, Condvar, Mutex, MutexGuard, Ordering, Padded, hint};
 
 const POSITION_BITS: u32 = 56;
 const VERSIONS: usize = 256;
@@ -196,7 +196,7 @@ impl Reserve {
             let word = self.word.load(Ordering::Relaxed);
             let position = position_of(word);
             if !same_version(word, limit) {
-                std::hint::spin_loop();
+                hint::spin_loop();
                 continue;
             }
             if position_of(limit) == 0 {
@@ -240,7 +240,7 @@ impl Reserve {
         }
         if let Some(end) = gate.shut_at {
             // However often somebody tries, the additions must not reach the version's bits.
-            self.word.store(pack(gate.version, end), Ordering::Relaxed);
+            self.reset(pack(gate.version, end));
             return Err(Refused::Shut);
         }
         let limit = gate.limit();
@@ -248,7 +248,7 @@ impl Reserve {
             // This addition is the one that overran the limit from at or below it. Everything below `position` is claimed;
             // all that was added since overran as well, and is wiped out by this store.
             let raised = gate.available;
-            self.word.store(pack(gate.version + u64::from(raised > limit), position), Ordering::Relaxed);
+            self.reset(pack(gate.version + u64::from(raised > limit), position));
             if raised > limit {
                 self.begin_version(&mut gate, position, raised);
             }
@@ -257,6 +257,12 @@ impl Reserve {
         }
         self.settled(&mut gate);
         Ok(None)
+    }
+
+    /// Wipes out whatever was added. A swap where a store would do, off the fast path: loom does not know that nothing comes
+    /// between an addition and the value it met, and would let the store take effect there.
+    fn reset(&self, word: u64) {
+        self.word.swap(word, Ordering::Relaxed);
     }
 
     /// Where the valid claims end, once the word is not overrun (whoever has to reopen it needs nothing but the lock).

@@ -13,15 +13,19 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::format::{HEADER_WORD, Kind, Seal, Word};
+use crate::primitive::Accesses;
 use crate::publish::Run;
 use crate::reserve::Claim;
 
 const PAGE: usize = 4096;
+/// A model checker counts every word.
+const SMALLEST: usize = if cfg!(loom) { 64 } else { PAGE };
 
 /// A fixed buffer of a power-of-two number of bytes.
 pub(crate) struct Ring {
     base: NonNull<u8>,
     capacity: usize,
+    accesses: Accesses,
 }
 
 // SAFETY: the ring is memory it owns alone, with no thread affinity.
@@ -33,10 +37,10 @@ unsafe impl Sync for Ring {}
 impl Ring {
     /// A ring of `capacity` bytes; `None` if there is no memory for it.
     pub(crate) fn new(capacity: usize) -> Option<Ring> {
-        assert!(capacity.is_power_of_two() && capacity >= PAGE, "options.rs checks the capacity");
+        assert!(capacity.is_power_of_two() && capacity >= SMALLEST, "options.rs checks the capacity");
         // SAFETY: the layout's size is not zero (asserted above).
         let base = unsafe { alloc_zeroed(Ring::layout(capacity)) };
-        NonNull::new(base).map(|base| Ring { base, capacity })
+        NonNull::new(base).map(|base| Ring { base, capacity, accesses: Accesses::new(capacity) })
     }
 
     fn layout(capacity: usize) -> Layout {
@@ -64,6 +68,7 @@ impl Ring {
         debug_assert_ne!(kind, Kind::Padding);
         let word = Word::new(kind, payload.len());
         debug_assert_eq!(size, word.size());
+        self.accesses.write(lsn, size);
         let at = self.offset(lsn);
         let len = size as usize - HEADER_WORD;
         // A header word never wraps: positions and the capacity are multiples of its length.
@@ -106,6 +111,7 @@ impl Ring {
     pub(crate) fn slices(&self, run: &Run) -> (&[u8], &[u8]) {
         let len = usize::try_from(run.end() - run.start()).expect("a run fits the ring");
         assert!(len <= self.capacity, "a run fits the ring");
+        self.accesses.read(run.start(), len as u64);
         let at = self.offset(run.start());
         let first = len.min(self.capacity - at);
         // SAFETY: at + first <= capacity and len - first <= at. Not written while borrowed: R3. Initialised: the whole
@@ -190,7 +196,7 @@ mod tests {
             }
             let mut lsn = claim.position();
             for size in sizes {
-                ring.write_record(&mut claim, lsn, seal, Kind::Data, &payload_at(lsn, *size));
+                ring.write_member(&mut claim, lsn, *size, seal, Kind::Data, &payload_at(lsn, *size));
                 lsn += size;
             }
             match sizes.len() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lsn::Lsn;
-use crate::primitive::{AtomicU64, Ordering};
+use crate::primitive::{Counter, Ordering};
 
 const BUCKETS: usize = 40;
 
@@ -11,30 +11,30 @@ const BUCKETS: usize = 40;
 /// throughout: each is a number on its own.
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) records: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) flushes: AtomicU64,
-    pub(crate) direct_writes: AtomicU64,
-    pub(crate) syncs: AtomicU64,
-    pub(crate) records_synced: AtomicU64,
-    pub(crate) waits: AtomicU64,
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+    pub(crate) flushes: Counter,
+    pub(crate) direct_writes: Counter,
+    pub(crate) syncs: Counter,
+    pub(crate) records_synced: Counter,
+    pub(crate) waits: Counter,
     pub(crate) latency: Histogram,
 }
 
-pub(crate) fn count(counter: &AtomicU64, by: u64) {
+pub(crate) fn count(counter: &Counter, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);
 }
 
-pub(crate) fn read(counter: &AtomicU64) -> u64 {
+pub(crate) fn read(counter: &Counter) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
 /// A histogram of durations with buckets that double: bucket `n` counts those below `2^n` nanoseconds.
-pub(crate) struct Histogram([AtomicU64; BUCKETS]);
+pub(crate) struct Histogram([Counter; BUCKETS]);
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram(std::array::from_fn(|_| AtomicU64::new(0)))
+        Histogram(std::array::from_fn(|_| Counter::new(0)))
     }
 }
 

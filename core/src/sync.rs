@@ -5,12 +5,12 @@
 //! leader's sync is still on the disk, and becomes the next leader. A leader wakes those whose records became durable,
 //! each through its own flag, and nobody else but its successor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::flush::Flush;
 use crate::poison::Poison;
-use crate::primitive::{Arc, AtomicU8, Mutex, Ordering, thread};
+use crate::primitive::{Arc, AtomicU8, Instant, Mutex, Ordering, thread};
 use crate::stats::{count, read};
 use crate::stream;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// The layer of each module of core/src, and the modules of its own layer that it may import. A module may import
 /// everything below its layer and nothing above.
-const LAYERS: [(&str, u8, &[&str]); 22] = [
+const LAYERS: [(&str, u8, &[&str]); 23] = [
     ("lsn", 0, &[]),
     ("primitive", 0, &[]),
     ("error", 0, &["lsn"]),
@@ -30,6 +30,8 @@ const LAYERS: [(&str, u8, &[&str]); 22] = [
     ("wal", 4, &[]),
     ("prelude", 5, &[]),
     ("lib", 5, &[]),
+    // Only where loom checks it.
+    ("models", 6, &[]),
 ];
 
 /// Each watermark and the one file that stores it.
@@ -55,7 +57,7 @@ struct Source {
 impl Source {
     fn new(package: &'static str, path: &str, text: &str) -> Source {
         let code = without_comments_and_literals(text);
-        let is_test = path == "tests.rs" || path.ends_with("/tests.rs");
+        let is_test = path == "tests.rs" || path.ends_with("/tests.rs") || path.starts_with("models/");
         let shipped = if is_test { String::new() } else { without_tests(&code) };
         let dense = dense(&shipped);
         Source { package, path: path.to_owned(), lines: text.lines().count(), code, dense }

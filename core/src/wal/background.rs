@@ -3,10 +3,10 @@
 //! Nothing needs it: whoever is not served by it in time does the work itself.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::writer::Writer;
-use crate::primitive::{Arc, AtomicBool, Condvar, Mutex, Ordering, thread};
+use crate::primitive::{Arc, AtomicBool, Condvar, Instant, Mutex, Ordering, thread};
 
 /// Tells the thread that there is something to do.
 #[derive(Default)]

@@ -7,6 +7,7 @@ pub(crate) mod counting;
 pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod seeds;
+pub(crate) mod stepping;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

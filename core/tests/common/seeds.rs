@@ -4,15 +4,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
 /// Runs `test` for many seeds on all processors. `LIBWAL_SEED` replays one; `LIBWAL_SEEDS` says how many otherwise, by
 /// default `fewer`, and five times as many where `CI` is set.
 pub(crate) fn for_each_seed(fewer: u64, test: impl Fn(u64) + Sync) {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let default = if std::env::var_os("CI").is_some() { fewer * 5 } else { fewer };
+    for_each_below(number("LIBWAL_SEEDS").unwrap_or(default), test);
+}
+
+/// The same for all seeds below `count`.
+pub(crate) fn for_each_below(count: u64, test: impl Fn(u64) + Sync) {
     if let Some(seed) = number("LIBWAL_SEED") {
         return test(seed);
     }
-    let default = if std::env::var_os("CI").is_some() { fewer * 5 } else { fewer };
-    let count = number("LIBWAL_SEEDS").unwrap_or(default);
     let next = AtomicU64::new(0);
     let failed = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
