@@ -13,10 +13,16 @@ unsafe impl Sync for Shared {}
 fn race() {
     let shared = Shared(UnsafeCell::new(0));
     let shared = &shared;
+    // So that neither write is ordered before the other by the end and the start of a thread.
+    let both = std::sync::Barrier::new(2);
+    let both = &both;
     std::thread::scope(|scope| {
         for n in 0..2 {
-            // SAFETY: as above.
-            scope.spawn(move || unsafe { shared.0.get().write_volatile(n) });
+            scope.spawn(move || {
+                both.wait();
+                // SAFETY: as above.
+                unsafe { shared.0.get().write_volatile(n) };
+            });
         }
     });
 }
