@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, segment_name, small};
-use libwal::format::{Control, Entry, SECTOR};
+use libwal::format::{Control, Entry, Identity, SECTOR};
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Recovery};
 
@@ -86,6 +86,20 @@ fn numbers_that_would_overflow_are_refused() {
     let _ = try_everything(&disk);
     let disk = log(0);
     forge(&disk, |control| control.epoch = u32::MAX);
+    let _ = try_everything(&disk);
+    let disk = log(0);
+    let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
+    let id = Identity::parse(&bytes).expect("an identity").id;
+    let entry = Entry { first_record: 0, durable: 0, checkpoint: None, epoch: u32::MAX };
+    bytes[SECTOR..2 * SECTOR].copy_from_slice(&entry.to_bytes(id, 0));
+    // Nothing of it can be read in that epoch, and nothing claims that it should be.
+    bytes[4096..].fill(0);
+    disk.write_file("LOCK", &[0; 8192]);
+    disk.write_file(&segment_name(0), &bytes);
+    for index in 1..8 {
+        disk.remove_file(&segment_name(index));
+    }
+    assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })), "there is no epoch for a recovery");
     let _ = try_everything(&disk);
     for clean_end in [0, 8, u64::MAX - 8] {
         let disk = log(0);

@@ -102,7 +102,11 @@ fn keep_slot(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Contr
 
 /// Step 2, second half. Returns the epoch that a recovery is to begin.
 fn begin_control(segments: &Segments, files: &Files, survey: Option<&Survey>) -> Result<u32> {
-    let epoch = files.control.epoch.max(survey.map_or(0, |survey| survey.epoch)) + 1;
+    let last = files.control.epoch.max(survey.map_or(0, |survey| survey.epoch));
+    let Some(epoch) = last.checked_add(1) else {
+        let path = segments.storage().path();
+        return Err(Error::corrupt(files.control.durable, path, format!("no epoch comes after {last}")));
+    };
     match survey {
         Some(survey) if survey.clean => {
             // Into both slots: were only one to say that the log is in use again, damage to it would bring back the

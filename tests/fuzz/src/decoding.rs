@@ -19,8 +19,10 @@ pub fn judge(input: &[u8]) {
     }
     match (choice >> 1) % KINDS {
         0 => walk(&bytes),
-        // A header word and little else: all lengths come up soon.
-        1 => walk(&bytes[..bytes.len().min(24)]),
+        1 => {
+            promise(&mut bytes);
+            walk(&bytes);
+        }
         2 => sector(&bytes, 44, |bytes| Identity::parse(bytes).ok().map(|identity| identity.to_bytes().to_vec())),
         3 => sector(&bytes, 32, |bytes| Some(Entry::parse(bytes, ID, 7).ok()??.to_bytes(ID, 7).to_vec())),
         // The four bytes behind the epoch are not looked at, and the checksum covers them.
@@ -37,7 +39,7 @@ fn seal(choice: u8, bytes: &mut [u8]) {
         }
     };
     match choice % KINDS {
-        0 | 1 => seal_records(bytes),
+        0 => seal_records(bytes),
         2 if bytes.len() >= 44 => put(bytes, 40, !crc(!0, &bytes[..40])),
         3 if bytes.len() >= 32 => {
             let begun = crc(crc(!0, &ID.to_bytes()), &7u64.to_le_bytes());
@@ -50,6 +52,13 @@ fn seal(choice: u8, bytes: &mut [u8]) {
             put(bytes, 0, crc);
         }
         _ => {}
+    }
+}
+
+/// Makes the first header word promise tens of millions of bytes.
+fn promise(bytes: &mut [u8]) {
+    if let Some(upper) = bytes.get_mut(7) {
+        *upper = 0x1F - *upper % 8;
     }
 }
 
