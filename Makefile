@@ -8,15 +8,19 @@ export LIBWAL_NO_SKIP = 1
 endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
-.PHONY: demo test lint unit examples docs c python spec soak bench bench-check bench-c golden header install
+# What attacks the log's contract, each from another side; docs/testing.md says what each can find.
+HARNESSES = loom schedules miri sanitizers fuzz
+
+.PHONY: demo test lint unit examples docs c python spec planted soak bench bench-check bench-c bench-peers golden header \
+	install $(HARNESSES)
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples c
-	$(MAKE) --jobs=2 --output-sync=target python spec # Side by side: neither measures time.
+test: lint unit docs examples
+	$(MAKE) --jobs=2 --output-sync=target spec python c $(HARNESSES) # Side by side: none measures time.
 	$(MAKE) demo
 	@echo "all checks passed"
 
@@ -49,10 +53,23 @@ spec:
 	spec/check
 	spec/check --planted
 
-## Longer: the model within larger bounds, and 20,000 simulated lives of a log.
+## The interleavings, the memory, the input: each in a few minutes. Status 77 is a check that was skipped, visibly.
+$(HARNESSES):
+	tests/$@/check || [ $$? = 77 ]
+
+## Whether the harnesses see: plants each bug of tests/planted, and demands that its harness fails.
+planted:
+	tests/planted/check
+
+## Longer: the model within larger bounds, 20,000 simulated lives of a log, 50,000 under random
+## schedules, half an hour of fuzzing for each target, and all planted bugs. Hours.
 soak:
 	spec/check --soak
 	LIBWAL_SEEDS=20000 $(CARGO) test --release --package libwal --test simulation
+	LIBWAL_SCHEDULES=50000 tests/schedules/check
+	LIBWAL_FUZZ_SECONDS=1800 tests/fuzz/check
+	LIBWAL_MIRI_SEEDS=64 tests/miri/check
+	tests/planted/check
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:
@@ -69,6 +86,10 @@ golden:
 ## The C and C++ side, as `make install` leaves it.
 c:
 	CARGO="$(CARGO)" sh tests/c/check
+
+## libwal beside other logs and the machine's limits, in one run; writes docs/benchmarks.md. BENCH=--quick is shorter.
+bench-peers:
+	$(CARGO) run --quiet --release --manifest-path bench/Cargo.toml --target-dir target/bench -- $(BENCH)
 
 ## Appends from C beside appends from Rust; `make bench-c CHECK=--check` fails below 0.9.
 bench-c:

@@ -75,7 +75,7 @@ impl Log {
         // One thing that all steps have in common, so that loom tries them in every order.
         let steps = Seen::new(0);
         let step = move || _ = steps.fetch_add(1, crate::primitive::Ordering::Relaxed);
-        let wal = options.open_on(Stepping::new(&disk, Arc::new(step))).expect("the disk is empty");
+        let wal = options.open_on(Stepping::over(&disk, Arc::new(step))).expect("the disk is empty");
         Log { wal, disk, oracle: Arc::new(Oracle::new(1)) }
     }
 

@@ -16,7 +16,7 @@ pub(crate) struct Stepping {
 }
 
 impl Stepping {
-    pub(crate) fn new(disk: &SimStorage, step: Step) -> Arc<dyn Storage> {
+    pub(crate) fn over(disk: &SimStorage, step: Step) -> Arc<dyn Storage> {
         Arc::new(Stepping { disk: disk.clone(), step })
     }
 }

@@ -118,7 +118,7 @@ impl Life {
             steps.fetch_add(1, Ordering::Relaxed);
             watched.crash_sometimes();
         };
-        let opened = self.options.clone().open_on(Stepping::new(&shared.disk, Arc::new(step)));
+        let opened = self.options.clone().open_on(Stepping::over(&shared.disk, Arc::new(step)));
         let wal = opened.unwrap_or_else(|error| panic!("seed {}: the disk is empty: {error}", self.seed));
         if shared.troubled {
             self.trouble(&shared.disk);
