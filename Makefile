@@ -9,7 +9,7 @@ endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
 # What attacks the log's contract, each from another side; docs/testing.md says what each can find.
-HARNESSES = loom schedules miri sanitizers fuzz
+HARNESSES = cost loom schedules miri sanitizers fuzz
 
 .PHONY: demo test lint unit examples docs c python spec planted soak bench bench-check bench-c bench-peers golden header \
 	install $(HARNESSES)
