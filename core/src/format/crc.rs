@@ -75,6 +75,7 @@ unsafe fn copy_words(crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u
     !(state as u32)
 }
 
+#[cfg(target_arch = "x86_64")]
 #[inline]
 fn u64_at(word: &[u8]) -> u64 {
     let mut bytes = [0; 8];
@@ -83,6 +84,7 @@ fn u64_at(word: &[u8]) -> u64 {
 }
 
 /// The last bytes `rest`, 1 to 7, of `bytes` as a word, with zeros behind them.
+#[cfg(target_arch = "x86_64")]
 #[inline]
 fn last_word(bytes: &[u8], rest: &[u8]) -> u64 {
     match bytes.last_chunk::<8>() {
