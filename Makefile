@@ -10,9 +10,11 @@ EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention r
 
 # What attacks the log's contract, each from another side; docs/testing.md says what each can find.
 HARNESSES = cost loom schedules miri sanitizers fuzz
+# Not in `test`: they need packages that few machines have, or root.
+ELSEWHERE = platforms crashes
 
 .PHONY: demo test lint unit examples docs c python spec planted soak bench bench-check bench-c bench-peers golden header \
-	install $(HARNESSES)
+	install $(HARNESSES) $(ELSEWHERE)
 
 ## The main job on real input: many writers, killed in the middle, recovered, compared.
 demo:
@@ -54,7 +56,7 @@ spec:
 	spec/check --planted
 
 ## The interleavings, the memory, the input: each in a few minutes. Status 77 is a check that was skipped, visibly.
-$(HARNESSES):
+$(HARNESSES) $(ELSEWHERE):
 	tests/$@/check || [ $$? = 77 ]
 
 ## Whether the harnesses see: plants each bug of tests/planted, and demands that its harness fails.
@@ -66,6 +68,8 @@ planted:
 soak:
 	spec/check --soak
 	LIBWAL_SEEDS=20000 $(CARGO) test --release --package libwal --test simulation
+	tests/crashes/check --rounds 10 || [ $$? = 77 ]
+	tests/platforms/check || [ $$? = 77 ]
 	LIBWAL_SCHEDULES=50000 tests/schedules/check
 	LIBWAL_FUZZ_SECONDS=1800 tests/fuzz/check
 	LIBWAL_MIRI_SEEDS=64 tests/miri/check
