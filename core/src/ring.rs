@@ -148,10 +148,11 @@ fn copy_padded(to: &mut [u8], payload: &[u8]) {
 mod tests {
     use super::*;
     use crate::format::{LogId, decode, record_size};
-    use crate::primitive::{Arc, thread};
+    use crate::primitive::Arc;
     use crate::publish::Publish;
     use crate::reserve::Reserve;
     use crate::watermark::Watermarks;
+    use std::thread;
 
     #[test]
     fn records_come_out_as_they_went_in_wherever_they_wrap() {

@@ -15,6 +15,22 @@ fn a_record_is_durable_when_its_commit_returns() {
     });
 }
 
+/// Whoever finds that there is nothing left to do may say so: another thread has done it.
+#[test]
+fn a_sync_that_finds_nothing_to_do_tells_the_truth() {
+    check("two syncs of one record", 2, || {
+        let log = Log::quiet(0);
+        log.append(0, 0).expect("there is room");
+        let sync = |log: &Log| {
+            log.wal.sync().expect("the disk works");
+            assert!(log.survives(super::counter(0, 0)), "acknowledged, and not on the disk");
+        };
+        let other = start(&log, sync);
+        sync(&log);
+        other.join().expect("no panic");
+    });
+}
+
 #[test]
 fn a_failed_sync_fails_everyone_it_was_for() {
     check("two commits and a failing sync", 1, || {

@@ -44,8 +44,7 @@ fn a_thread_that_waits_for_room_is_woken() {
         let reserve = Reserve::new(0, 4000);
         while reserve.reserved() < RING {
             let mut claim = reserve.claim(RECORD).expect("there is space");
-            let position = claim.position();
-            flush.ring.write_record(&mut claim, position, flush.seal, Kind::Data, &[0; RECORD as usize - 8]);
+            flush.ring.write_record(&mut claim, flush.seal, Kind::Data, &[0; RECORD as usize - 8]);
             flush.publish.publish(claim);
         }
         let other = Arc::clone(&flush);
