@@ -121,12 +121,23 @@ impl Disk {
     /// Leaves `bytes` of space, and returns the file that holds the rest.
     pub(crate) fn fill_up_to(&self, bytes: u64) -> PathBuf {
         let ballast = self.at.join("ballast");
-        let listed = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(&self.at).output();
-        let listed = String::from_utf8(listed.expect("df is there").stdout).expect("text");
-        let free: u64 = listed.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("the free space");
-        let length = (free - bytes).to_string();
+        // XFS gives the space of a removed file back a little later.
+        for attempt in 1.. {
+            if self.free() > bytes {
+                break;
+            }
+            assert!(attempt < 100, "the space does not come back");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let length = (self.free() - bytes).to_string();
         quiet(Command::new("fallocate").args(["--length", &length]).arg(&ballast)).expect("the ballast");
         ballast
+    }
+
+    fn free(&self) -> u64 {
+        let listed = Command::new("df").args(["--output=avail", "--block-size=1"]).arg(&self.at).output();
+        let listed = String::from_utf8(listed.expect("df is there").stdout).expect("text");
+        listed.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("the free space")
     }
 }
 
