@@ -57,12 +57,15 @@ fn write(wal: &Wal, oracle: &Oracle, stop: &AtomicBool, writer: u64) -> u64 {
 
 /// How many calls of a child were not refused.
 fn in_child(wal: &Wal, first: Lsn) -> i32 {
-    // SAFETY: the child calls into the log only, whose calls are refused before they take a lock that another thread could
-    // hold at the fork, and then `_exit`, which runs no destructor and no handler.
+    // SAFETY: the child sets an alarm, calls into the log, whose calls are refused before they take a lock that another
+    // thread could hold at the fork, and then `_exit`, which runs no destructor and no handler.
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0, "fork failed");
     if pid == 0 {
         let served = |error: Option<Error>| i32::from(!matches!(error, Some(Error::Forked)));
+        // A call that is served may wait for ever, for a thread that the child does not have.
+        // SAFETY: always sound.
+        unsafe { libc::alarm(10) };
         let wrong = served(wal.append(b"of the child").err())
             + served(wal.append_and_sync(b"of the child").err())
             + served(wal.flush().err())

@@ -106,10 +106,10 @@ fn crashed(scene: &Scene, mut disk: Disk) {
     oracle.expect_unheard();
     let (mut refused, mut rounds) = (0, 0);
     disk.fill_up_to(1 << 20);
-    for round in 1..=4 * scene.rounds {
+    for round in 1..=3 * scene.rounds {
         rounds = round;
         let job = Job { dir: &dir, seed: scene.seed, round, operations: 1 << 16 };
-        let heard = Heard::from(&mut spawn(&job, &[]), 2000);
+        let heard = Heard::from(&mut spawn(&job, &[]), 600);
         let name = format!("full {}, round {round} of seed {}", disk.kind, scene.seed);
         assert_sane(&heard, &name);
         assert_eq!(heard.count("unopened") + heard.count("poisoned") + heard.count("io"), 0, "{name}");
