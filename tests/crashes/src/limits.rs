@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode};
 use libwal::{Error, Options, Recovery};
 
 use crate::common::child::{Heard, Job, copy, options};
-use crate::common::oracle::{Oracle, Survived, payload};
+use crate::common::oracle::{Oracle, Survived};
 use crate::common::random::Random;
 use crate::common::{assert_sane, judge, spawn};
 use crate::run::{Scene, have, skipped};
@@ -67,11 +67,10 @@ pub(crate) fn memory(scene: &Scene) {
     }
     let temporary = tempfile::tempdir_in(&scene.folder).expect("a directory");
     let dir = temporary.path().join("log");
-    let wal = options().open(&dir).expect("created");
-    for counter in 0..400 {
-        wal.append(&payload(scene.seed, counter, 16 + (counter * 53 % 700) as usize)).expect("appended");
-    }
-    wal.sync().expect("synced");
+    // Killed, so that recovery has a tail to scan.
+    let job = Job { dir: &dir, seed: scene.seed, round: 1, operations: 1 << 16 };
+    let heard = Heard::from(&mut spawn(&job, &[]), 400);
+    assert!(heard.count("append") > 100, "memory: the writer reported only {} appends", heard.count("append"));
     let damaged = temporary.path().join("damaged");
     fs::create_dir(&damaged).expect("created");
     let mut random = Random::new(scene.seed);
@@ -81,7 +80,6 @@ pub(crate) fn memory(scene: &Scene) {
         copy(&dir, &log);
         forge(&log, nth, &mut random);
     }
-    drop(wal);
     // 220 MiB: less than the 256 MiB that a length can promise, and than the 4 GiB that a header can.
     let status = Command::new("prlimit")
         .arg(format!("--as={}", 220 << 20))

@@ -78,8 +78,8 @@ fn refused_and_resumed(scene: &Scene, disk: &Disk) {
     let ballast = disk.fill_up_to(2 << 20);
     assert!(fill(&wal, &oracle, 0) > 500, "hardly anything fitted");
     settled(&wal, &oracle);
-    judge(&oracle.fork(), &dir, Survived::Crash).unwrap_or_else(|error| panic!("a copy of it: {error}"));
     wal.close().expect("a full disk lets a log be closed");
+    judge(&oracle.fork(), &dir, Survived::Crash).unwrap_or_else(|error| panic!("closed on a full disk: {error}"));
     let wal = options().open(&dir).expect("a full disk lets a log be opened");
     settled(&wal, &oracle);
     fill(&wal, &oracle, 1);
