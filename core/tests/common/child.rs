@@ -67,6 +67,13 @@ pub(crate) struct Heard {
 impl Heard {
     /// Listens to the end, and kills the child after `patience` reports.
     pub(crate) fn from(child: &mut Child, patience: usize) -> Heard {
+        let heard = Heard::listen(child, patience, |child| child.kill().expect("killed"));
+        child.wait().expect("ended");
+        heard
+    }
+
+    /// Listens until the pipe ends, and does `act` after `patience` reports.
+    pub(crate) fn listen(child: &mut Child, patience: usize, act: impl Fn(&mut Child)) -> Heard {
         let mut heard = Heard::default();
         let pipe = BufReader::new(child.stderr.take().expect("piped"));
         for line in pipe.lines() {
@@ -74,12 +81,11 @@ impl Heard {
             assert!(!line.contains("panicked"), "the child: {line}");
             if let Some(report) = line.strip_prefix("@ ") {
                 heard.lines.push(report.to_owned());
-            }
-            if heard.lines.len() == patience {
-                child.kill().expect("killed");
+                if heard.lines.len() == patience {
+                    act(child);
+                }
             }
         }
-        child.wait().expect("ended");
         heard
     }
 
