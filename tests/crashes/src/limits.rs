@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 
 use libwal::{Error, Options, Recovery};
 
-use crate::common::child::{Heard, Job, copy, options};
+use crate::common::child::{Heard, Job, copy};
 use crate::common::oracle::{Oracle, Survived};
 use crate::common::random::Random;
 use crate::common::{assert_sane, judge, spawn};
