@@ -13,6 +13,9 @@ use crate::common::random::Random;
 use crate::common::{assert_sane, judge, spawn};
 use crate::run::{Scene, have, skipped};
 
+/// The header page of a segment file, and the bytes of the stream behind it, in the writers' logs.
+const HEADER: u64 = 4096;
+const SEGMENT: u64 = 1 << 16;
 /// Shorter than a segment file, so that writes into an old segment meet it, and new segments are not made.
 const FILE_SIZE: &str = "--fsize=49152";
 const IGNORING_THE_SIGNAL: [&str; 4] = ["sh", "-c", "trap '' XFSZ; exec \"$@\"", "sh"];
@@ -71,6 +74,9 @@ pub(crate) fn memory(scene: &Scene) {
     let job = Job { dir: &dir, seed: scene.seed, round: 1, operations: 1 << 16 };
     let heard = Heard::from(&mut spawn(&job, &[]), 400);
     assert!(heard.count("append") > 100, "memory: the writer reported only {} appends", heard.count("append"));
+    let wal = Options::new().read_only(true).open(&dir).expect("a log that was killed is read");
+    let records: Vec<u64> = wal.iter().expect("read").map(|record| record.expect("read").lsn.get()).collect();
+    drop(wal);
     let damaged = temporary.path().join("damaged");
     fs::create_dir(&damaged).expect("created");
     let mut random = Random::new(scene.seed);
@@ -78,7 +84,11 @@ pub(crate) fn memory(scene: &Scene) {
     for nth in 0..count {
         let log = damaged.join(nth.to_string());
         copy(&dir, &log);
-        forge(&log, nth, &mut random);
+        if nth % 2 == 0 {
+            forge_record(&log, random.pick(&records));
+        } else {
+            forge(&log, &mut random);
+        }
     }
     // 220 MiB: less than the 256 MiB that a length can promise, and than the 4 GiB that a header can.
     let status = Command::new("prlimit")
@@ -94,20 +104,28 @@ pub(crate) fn memory(scene: &Scene) {
     println!("memory: {count} damaged logs opened, verified, salvaged and mended within 220 MiB");
 }
 
-/// Overwrites words with great numbers: the header word of a record, or any word of a header page or the lock file.
-fn forge(log: &Path, nth: u64, random: &mut Random) {
+/// Gives a record the greatest length there is: 28 bits of it, below the kind, in the upper half of its header word.
+fn forge_record(log: &Path, lsn: u64) {
+    let file = log.join(format!("{:020}.wal", lsn / SEGMENT));
+    let at = (HEADER + lsn % SEGMENT) as usize;
+    let mut bytes = fs::read(&file).expect("read");
+    let word = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four bytes"));
+    bytes[at + 4..at + 8].copy_from_slice(&(word | 0x0FFF_FFFF).to_le_bytes());
+    fs::write(file, bytes).expect("written");
+}
+
+/// Overwrites any words of a header page or of the lock file.
+fn forge(log: &Path, random: &mut Random) {
     let mut names: Vec<_> = fs::read_dir(log).expect("listed").map(|entry| entry.expect("listed").path()).collect();
     names.sort();
     let file = &names[random.below(names.len() as u64) as usize];
     let mut bytes = fs::read(file).expect("read");
-    // The last entry stands in the first segment: half of all go where records begin.
-    let (from, to) = if nth % 2 == 0 && bytes.len() > 8192 { (4096, bytes.len()) } else { (0, bytes.len().min(4096)) };
+    let words = bytes.len().min(HEADER as usize) as u64 / 8;
     for _ in 0..=random.below(6) {
-        let at = from + random.below(((to - from) / 8) as u64) as usize * 8;
+        let at = random.below(words) as usize * 8;
         match random.below(3) {
-            // The length of a header word stands in its second half, and the kind in its lowest bits or highest ones.
             0 => bytes[at + 4..at + 8].copy_from_slice(&(0x0FFF_FFFF_u32).to_le_bytes()),
-            1 => bytes[at + 4..at + 7].copy_from_slice(&[0xFF; 3]),
+            1 => bytes[at..at + 8].copy_from_slice(&[0xFF; 8]),
             _ => bytes[at..at + 8].copy_from_slice(&random.next().to_le_bytes()),
         }
     }
