@@ -12,6 +12,8 @@ pub const CONTROL_SIZE: u64 = 8192;
 const MAGIC: [u8; 8] = *b"walctl\r\n";
 const LEN: usize = 96;
 const NONE: u64 = u64::MAX;
+/// The highest epoch: two thousand million recoveries. Half of what the field holds, so that one more is always a number.
+pub(crate) const LAST_EPOCH: u32 = u32::MAX / 2;
 
 const _: () = assert!(LEN + 4 <= SECTOR && CONTROL_SLOT_OFFSETS[1] + SECTOR as u64 <= CONTROL_SIZE);
 
@@ -112,7 +114,7 @@ impl Control {
             && self.first_lsn <= most
             && self.clean_end.is_none_or(|end| end >= self.first_lsn && end <= self.end << self.shift)
             && self.sequence <= u64::MAX / 2
-            && self.epoch <= u32::MAX / 2
+            && self.epoch <= LAST_EPOCH
     }
 
     fn is_whole(bytes: &[u8]) -> bool {
@@ -181,7 +183,7 @@ mod tests {
             assert_eq!(Control::parse(&control.to_bytes()), Err(HeaderError::Field), "{control:?}");
         };
         refused(&|control| control.sequence = u64::MAX);
-        refused(&|control| control.epoch = u32::MAX);
+        refused(&|control| control.epoch = LAST_EPOCH + 1);
         refused(&|control| control.clean_end = Some(0));
         refused(&|control| control.clean_end = Some(4 * 4096 + 8));
         refused(&|control| control.first_lsn = u64::MAX);

@@ -27,6 +27,7 @@ mod header;
 mod marker;
 mod record;
 
+pub(crate) use control::LAST_EPOCH;
 pub use control::{CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control};
 pub use header::{Entry, HEADER_SIZE, HeaderError, Identity, SECTOR};
 pub use marker::{Durability, MARKER_RECORD_SIZE};

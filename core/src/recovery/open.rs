@@ -20,7 +20,9 @@ use std::io::{ErrorKind, IoSlice};
 
 use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
 use crate::error::{Error, Result};
-use crate::format::{CONTROL_SLOT_OFFSETS, Control, Durability, Entry, Kind, LogId, MARKER_RECORD_SIZE, SECTOR};
+use crate::format::{
+    CONTROL_SLOT_OFFSETS, Control, Durability, Entry, Kind, LAST_EPOCH, LogId, MARKER_RECORD_SIZE, SECTOR,
+};
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::primitive::Arc;
@@ -103,10 +105,11 @@ fn keep_slot(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Contr
 /// Step 2, second half. Returns the epoch that a recovery is to begin.
 fn begin_control(segments: &Segments, files: &Files, survey: Option<&Survey>) -> Result<u32> {
     let last = files.control.epoch.max(survey.map_or(0, |survey| survey.epoch));
-    let Some(epoch) = last.checked_add(1) else {
+    if last >= LAST_EPOCH {
         let path = segments.storage().path();
         return Err(Error::corrupt(files.control.durable, path, format!("no epoch comes after {last}")));
-    };
+    }
+    let epoch = last + 1;
     match survey {
         Some(survey) if survey.clean => {
             // Into both slots: were only one to say that the log is in use again, damage to it would bring back the

@@ -1,5 +1,5 @@
-//! Judges inputs of `decode` or `recover` without a fuzzer: `cargo run --release --example replay -- TARGET FILE...` says for each
-//! one that fails what it does and why.
+//! Judges inputs of `decode` or `recover` without a fuzzer: `cargo run --release --example replay -- TARGET FILE...` says for
+//! each one that fails what it does and why.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -38,7 +38,10 @@ fn directories(inputs: &mut Vec<Vec<u8>>) {
         for value in [0, 8 << 3, 46 << 3 | 4, 6, 7, 32 << 3 | 5] {
             let lock = base(1).files.len() as u8 - 1;
             for slot in [0, 1] {
-                inputs.push(input(1, &[step(12, lock, field, 1, value, slot), step(12, lock, field, 1, value, 1 - slot)]));
+                inputs.push(input(
+                    1,
+                    &[step(12, lock, field, 1, value, slot), step(12, lock, field, 1, value, 1 - slot)],
+                ));
             }
             inputs.push(input(2, &[step(13, 1, field, 1, value, 0)]));
         }

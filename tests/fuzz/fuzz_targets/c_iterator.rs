@@ -12,7 +12,8 @@ use fuzzing::step::Case;
 use wal::*;
 
 /// Below `TMPDIR`, which the check puts into memory. Taken away after each input.
-static DIR: LazyLock<PathBuf> = LazyLock::new(|| std::env::temp_dir().join(format!("c_iterator-{}", std::process::id())));
+static DIR: LazyLock<PathBuf> =
+    LazyLock::new(|| std::env::temp_dir().join(format!("c_iterator-{}", std::process::id())));
 
 const LSNS: [u64; 6] = [0, 8, 100, 4096, 13_096, u64::MAX];
 

@@ -1,8 +1,8 @@
 //! Bytes -> records, headers, control slots, markers, and back: what decodes must encode to the same bytes.
 
 use libwal::format::{
-    Control, Durability, Entry, HEADER_WORD, Identity, Kind, LogId, MARKER_RECORD_SIZE, SECTOR, Seal, decode, read_record,
-    write_record,
+    Control, Durability, Entry, HEADER_WORD, Identity, Kind, LogId, MARKER_RECORD_SIZE, SECTOR, Seal, decode,
+    read_record, write_record,
 };
 
 const ID: LogId = LogId::from_bytes(*b"another identity");
