@@ -1,4 +1,4 @@
-//! COPY: the buffer between the appending threads and the flusher. One of the two files with unsafe code.
+//! COPY: the buffer between the appending threads and the flusher. One of the few files with unsafe code.
 //!
 //! The ring holds the bytes of the stream at positions `flushed .. flushed + capacity`; position `p` lives at offset
 //! `p % capacity`. Three rules keep every access exclusive or shared-and-unchanging:

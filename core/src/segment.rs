@@ -471,18 +471,7 @@ mod tests {
         let storage = crate::storage::SimStorage::new();
         storage.create_dir().unwrap();
         let lock = storage.open(LOCK_NAME, Mode::CreateNew).unwrap();
-        let control = Control {
-            sequence: 1,
-            id: LogId::from_bytes([1; 16]),
-            shift: 12,
-            first_lsn: 0,
-            head: 0,
-            end: 0,
-            durable: 0,
-            checkpoint: None,
-            clean_end: None,
-            epoch: 0,
-        };
+        let control = Control::first(LogId::from_bytes([1; 16]), 12, 0);
         let watermarks = Arc::new(Watermarks::at(0));
         let shared: Arc<dyn Storage> = Arc::new(storage.clone());
         let segments = Segments::new(shared, control, lock, Vec::new(), 0, watermarks, Arc::default());

@@ -4,10 +4,11 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use common::stepping::Stepping;
 use common::{open, small};
 use libwal::storage::{Fault, SimOp, SimStorage};
 use libwal::{Error, Lsn, Options, Wal};
@@ -114,6 +115,38 @@ fn a_close_tells_everyone_before_it_returns() {
         assert_eq!(told.len(), told_by_the_close, "some were told of after the close");
         assert!(told.values().all(|&times| times == 1));
     }
+}
+
+/// Whoever appended before a close may still ask while the close waits for the disk; after it the position says it all.
+#[test]
+fn a_log_that_is_being_closed_still_takes_requests() {
+    let disk = SimStorage::new();
+    let (reached, at_the_disk) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let (closing, gate) = (Arc::new(AtomicBool::new(false)), Mutex::new(gate));
+    let watched = Arc::clone(&closing);
+    // The first step of the disk after the close has begun waits.
+    let step = move || {
+        if watched.swap(false, Ordering::SeqCst) {
+            reached.send(()).expect("the test listens");
+            gate.lock().expect("no panic").recv().expect("the test lets it go on");
+        }
+    };
+    let log = small().background(false).open_on(Stepping::over(&disk, Arc::new(step))).expect("a log");
+    let lsn = log.append(b"in time").expect("appended");
+    let (tell, heard) = told();
+    std::thread::scope(|scope| {
+        closing.store(true, Ordering::SeqCst);
+        let closer = scope.spawn(|| log.clone().close());
+        at_the_disk.recv_timeout(PATIENCE).expect("the close reaches the disk");
+        assert!(matches!(log.append(b"late"), Err(Error::Closed)));
+        log.when_durable(lsn, tell.clone()).expect("asked while it is being closed");
+        go_on.send(()).expect("it waits");
+        closer.join().expect("no panic").expect("closed");
+    });
+    assert_eq!(heard.try_recv().expect("told before the close returned").expect("durable"), lsn);
+    assert!(matches!(log.when_durable(lsn, tell), Err(Error::Closed)));
+    assert!(lsn < log.durable_lsn());
 }
 
 #[test]

@@ -427,25 +427,36 @@ impl Log {
         Ok(dict)
     }
 
-    /// Appends a record whose durability is told to the channel under `id`. `False`: it would have to wait, and nothing
-    /// was appended.
-    fn _commit(&self, channel: &Channel, id: u64, data: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Appends a record and returns its LSN. `None`: it would have to wait, and nothing was appended.
+    fn _append_now(&self, data: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
         let py = data.py();
         self.state.check(py)?;
         let appended = match data.cast::<PyBytes>() {
             Ok(bytes) => self.wal.try_append(bytes.as_bytes()),
             Err(_) => Lent::of(data)?.with(py, |bytes| self.wal.try_append(bytes)),
         };
-        let lsn = match appended {
-            Ok(lsn) => lsn,
-            Err(Error::Full | Error::TooLarge { .. }) => return Ok(false),
-            Err(error) => return Err(exception(py, &error)),
-        };
-        self.wal.when_durable(lsn, channel.told(id)).or_raise(py)?;
-        Ok(true)
+        match appended {
+            Ok(lsn) => Ok(Some(lsn.get())),
+            Err(Error::Full | Error::TooLarge { .. }) => Ok(None),
+            Err(error) => Err(exception(py, &error)),
+        }
     }
 
-    /// The same for a record that has to wait.
+    /// Tells the channel under each of the ids when the record at the LSN beside it, which was appended, is durable; also
+    /// if the log was closed since.
+    fn _when_durable(&self, channel: &Channel, records: Vec<(u64, u64)>) {
+        if self.state.forked() {
+            return; // Nobody tells the child anything.
+        }
+        for (id, lsn) in records {
+            let lsn = Lsn::new(lsn);
+            if let Err(error) = self.wal.when_durable(lsn, channel.told(id)) {
+                channel.told(id)(if lsn < self.wal.durable_lsn() { Ok(lsn) } else { Err(error) });
+            }
+        }
+    }
+
+    /// Appends a record that has to wait. Its durability is told to the channel under `id`.
     fn _commit_waiting(&self, py: Python<'_>, channel: &Channel, id: u64, data: &Bound<'_, PyBytes>) -> PyResult<()> {
         let (done, data) = (channel.told(id), data.as_bytes());
         self.detached(py, |wal| wal.append_async(data, done)).map(drop)

@@ -32,20 +32,7 @@ def test_a_commit_is_durable_when_it_is_told(path: Path, run: Run) -> None:
         assert [data for _, data in log] == [b"%d" % n for n in [*range(20), *range(200)]]
 
 
-def sync_takes(path: Path) -> float:
-    """Seconds that a small durable write takes here."""
-    with open(path, "wb", buffering=0) as file:
-        begun = time.perf_counter()
-        for _ in range(20):
-            file.write(b"x" * 100)
-            os.fsync(file.fileno())
-        return (time.perf_counter() - begun) / 20
-
-
 def test_a_thousand_commits_need_few_syncs_and_no_threads(path: Path, run: Run) -> None:
-    if sync_takes(path.with_suffix(".probe")) < 100e-6:
-        pytest.skip("skipped: syncs cost next to nothing on this file system, so there is little to share")
-
     async def main() -> None:
         with wal.open(path) as log:
             await log.commit(b"first")
@@ -54,7 +41,8 @@ def test_a_thousand_commits_need_few_syncs_and_no_threads(path: Path, run: Run) 
             assert threading.active_count() == threads
             await asyncio.gather(*commits)
             syncs = log.stats().syncs - before
-            assert syncs * 20 <= 1000, f"{syncs} syncs for 1000 commits"
+            # All of one turn of the loop, so one sync, or two if the first begins before all have asked.
+            assert syncs <= 4, f"{syncs} syncs for 1000 commits"
             assert threading.active_count() == threads
 
     run(main())
@@ -126,6 +114,18 @@ def test_closing_tells_all_that_is_pending(path: Path, run: Run) -> None:
         await log.aclose()
         await asyncio.wait_for(asyncio.gather(*commits), 10)
 
+    def close(log: wal.Log) -> None:
+        closer = threading.Thread(target=log.close)
+        closer.start()
+        closer.join()
+
+    async def in_another_thread() -> None:
+        log = wal.open(path)
+        commits = [log.commit(b"%d" % n) for n in range(500)]
+        close(log)  # in the same turn of the loop, before any of them has asked
+        await asyncio.wait_for(asyncio.gather(*commits), 10)
+
+    run(in_another_thread())
     run(main())
 
 

@@ -43,6 +43,23 @@ pub struct Control {
 }
 
 impl Control {
+    /// The state of a new log, which has no segment yet.
+    pub(crate) fn first(id: LogId, shift: u32, first_lsn: u64) -> Control {
+        let segment = first_lsn >> shift;
+        Control {
+            sequence: 1,
+            id,
+            shift,
+            first_lsn,
+            head: segment,
+            end: segment,
+            durable: first_lsn,
+            checkpoint: None,
+            clean_end: None,
+            epoch: 0,
+        }
+    }
+
     /// The sector's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; SECTOR] {

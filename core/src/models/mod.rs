@@ -24,7 +24,7 @@ use crate::primitive::{Arc, AtomicU64 as Seen, thread};
 use crate::storage::SimStorage;
 use crate::{Error, Lsn, Options, Result, Wal};
 use common::oracle::{Oracle, Survived, WRITER_SHIFT};
-use common::stepping::Stepping;
+use common::stepping::{Step, Stepping};
 
 /// The ring, in bytes. A record of [`LEN`] takes up a quarter of it.
 const RING: u64 = 128;
@@ -64,6 +64,7 @@ fn more() -> Option<usize> {
 struct Log {
     wal: Wal,
     disk: SimStorage,
+    step: Step,
     oracle: Arc<Oracle>,
 }
 
@@ -74,9 +75,9 @@ impl Log {
         let options = options.segment_size(4096).buffer_size(RING).first_lsn(Lsn::new(first)).recycle(0);
         // One thing that all steps have in common, so that loom tries them in every order.
         let steps = Seen::new(0);
-        let step = move || _ = steps.fetch_add(1, crate::primitive::Ordering::Relaxed);
-        let wal = options.open_on(Stepping::over(&disk, Arc::new(step))).expect("the disk is empty");
-        Log { wal, disk, oracle: Arc::new(Oracle::new(1)) }
+        let step: Step = Arc::new(move || _ = steps.fetch_add(1, crate::primitive::Ordering::Relaxed));
+        let wal = options.open_on(Stepping::over(&disk, Arc::clone(&step))).expect("the disk is empty");
+        Log { wal, disk, step, oracle: Arc::new(Oracle::new(1)) }
     }
 
     /// Without the thread in the background.
@@ -131,7 +132,7 @@ impl Log {
 
     /// Whether the record would be there if the power went now.
     fn survives(&self, counter: u64) -> bool {
-        survives(&self.disk, &self.payload(counter))
+        survives(&self.disk, &self.step, &self.payload(counter))
     }
 
     /// Everything that was appended is there to be read.
@@ -162,8 +163,10 @@ fn counter(writer: u64, nth: u64) -> u64 {
     writer << WRITER_SHIFT | nth
 }
 
-/// Whether some file holds `payload`, whatever a loss of power takes.
-fn survives(disk: &SimStorage, payload: &[u8]) -> bool {
+/// Whether some file holds `payload`, whatever a loss of power takes. A step of the disk: loom tries it in every order
+/// with the others.
+fn survives(disk: &SimStorage, step: &Step, payload: &[u8]) -> bool {
+    step();
     let holds = |disk: SimStorage| {
         common::contents(&disk).values().any(|bytes| bytes.windows(payload.len()).any(|part| part == payload))
     };

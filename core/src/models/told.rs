@@ -11,11 +11,11 @@ type Told = Arc<Mutex<Vec<Result<Lsn>>>>;
 /// Appends with a callback, which notes what it is told and looks at the disk.
 fn append_async(log: &Log, writer: u64, told: &Told) -> Result<Lsn> {
     let payload = log.payload(counter(writer, 0));
-    let (disk, bytes, told) = (log.disk.clone(), payload.clone(), Arc::clone(told));
+    let (disk, step, bytes, told) = (log.disk.clone(), Arc::clone(&log.step), payload.clone(), Arc::clone(told));
     let appended = log.wal.append_async(&payload, move |result| {
         // A panic in here would be caught by the log.
         let result = match result {
-            Ok(lsn) if !survives(&disk, &bytes) => Err(Error::corrupt(lsn.get(), "", "not there")),
+            Ok(lsn) if !survives(&disk, &step, &bytes) => Err(Error::corrupt(lsn.get(), "", "not there")),
             result => result,
         };
         told.lock().expect("no panic").push(result);

@@ -17,18 +17,7 @@ fn stages() -> Flush {
     let storage = SimStorage::new();
     storage.create_dir().expect("the disk works");
     let lock = storage.open(LOCK_NAME, Mode::CreateNew).expect("the disk works");
-    let control = Control {
-        sequence: 1,
-        id: LogId::from_bytes([1; 16]),
-        shift: 12,
-        first_lsn: 0,
-        head: 0,
-        end: 0,
-        durable: 0,
-        checkpoint: None,
-        clean_end: None,
-        epoch: 0,
-    };
+    let control = Control::first(LogId::from_bytes([1; 16]), 12, 0);
     let watermarks = Arc::new(Watermarks::at(0));
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let segments = Segments::new(storage, control, lock, Vec::new(), 0, Arc::clone(&watermarks), Arc::default());

@@ -169,18 +169,7 @@ fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile)
         .map_err(|error| Error::io("draw an id for", storage.path(), std::io::Error::other(error.to_string())))?;
     let shift = options.segment_size.trailing_zeros();
     let first_lsn = options.first_lsn.get();
-    let control = Control {
-        sequence: 1,
-        id: LogId::from_bytes(id),
-        shift,
-        first_lsn,
-        head: first_lsn >> shift,
-        end: first_lsn >> shift,
-        durable: first_lsn,
-        checkpoint: None,
-        clean_end: None,
-        epoch: 0,
-    };
+    let control = Control::first(LogId::from_bytes(id), shift, first_lsn);
     write_first_control(storage, lock, &control)?;
     Ok(Files { control, entries: Vec::new(), spares: Vec::new(), leftovers: Vec::new() })
 }

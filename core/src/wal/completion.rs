@@ -57,12 +57,14 @@ impl Wal {
     }
 
     /// Makes the record that begins at `lsn` durable without waiting for it, and calls `done` with `lsn` as
-    /// [`append_async`](Wal::append_async) does. Whether a record begins there is not looked at.
+    /// [`append_async`](Wal::append_async) does. Whether a record begins there is not looked at. A log that is being closed
+    /// still takes the request, so that whoever appended in time can ask; once it refuses, everything that will ever be
+    /// durable lies below [`durable_lsn`](Wal::durable_lsn).
     ///
     /// # Errors
     /// As [`sync_async`](Wal::sync_async); [`Error::InvalidArgument`] beyond the end.
     pub fn when_durable(&self, lsn: Lsn, done: impl FnOnce(Result<Lsn>) + Send + 'static) -> Result<()> {
-        let writer = self.open_writer()?;
+        let writer = self.writer()?;
         writer.when_durable(lsn.get(), durable_target(writer, lsn)?, Box::new(done))
     }
 }

@@ -25,15 +25,19 @@ _Waiting = tuple[int, "asyncio.Future[int]", bytes]
 class Channel:
     """The commits of one log that wait on one loop. Used by the loop's thread only."""
 
-    __slots__ = ("__weakref__", "_ids", "_native", "_pending", "_pump", "_waiting")
+    __slots__ = ("__weakref__", "_appended", "_ids", "_native", "_pending", "_pump", "_retired", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._native = _wal.Channel()
         self._ids = itertools.count()
         self._pending: dict[int, asyncio.Future[int]] = {}
+        # Ids and LSNs of what was appended in this turn of the loop. Its durability is asked for at the turn's end, in one
+        # go: if each call asked, the first would set off a sync that the others just miss.
+        self._appended: list[tuple[int, int]] = []
         # Records that could not be appended at once, and the task that appends them in a worker thread, in order.
         self._waiting: deque[_Waiting] = deque()
         self._pump: Optional[asyncio.Task[None]] = None
+        self._retired = False
         try:
             loop.add_reader(self._native.fileno(), self.deliver)
         except NotImplementedError:
@@ -44,13 +48,24 @@ class Channel:
         future: asyncio.Future[int] = loop.create_future()
         id = next(self._ids)
         # Once one has to wait, those behind it must, or they would overtake it.
-        if self._pump is None and log._commit(self._native, id, data):
-            self._pending[id] = future
-            return future
-        self._waiting.append((id, future, _bytes(data)))
         if self._pump is None:
+            lsn = log._append_now(data)
+            if lsn is not None:
+                self._pending[id] = future
+                if not self._appended:
+                    loop.call_soon(self._ask, log)
+                self._appended.append((id, lsn))
+                return future
             self._pump = loop.create_task(self._append_waiting(loop, log))
+        self._waiting.append((id, future, _bytes(data)))
         return future
+
+    def _ask(self, log: _wal.Log) -> None:
+        appended, self._appended = self._appended, []
+        log._when_durable(self._native, appended)
+        # Another thread may have closed the log between an append and the call that put this off.
+        if self._retired:
+            self.deliver()
 
     def synced(self, loop: asyncio.AbstractEventLoop, log: _wal.Log, lsn: Optional[int]) -> asyncio.Future[int]:
         """A future that is done once the record at `lsn`, or everything appended before, is durable."""
@@ -73,6 +88,7 @@ class Channel:
 
     def retire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand out the rest and stop watching: the log was closed, which told of all that was pending."""
+        self._retired = True
         self.deliver()
         loop.remove_reader(self._native.fileno())
 

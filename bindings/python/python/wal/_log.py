@@ -212,8 +212,9 @@ class Log(_wal.Log):
         """Append one record; the result has its LSN once the record is durable. For asyncio.
 
         The record is appended when this is called, not when the result is awaited, unless the buffer is full: then
-        in a worker thread, in the order of the calls. Any number of commits may be pending; they share syncs. If the
-        awaiting task is cancelled, the record may still be in the log. If the commit fails, so may it.
+        in a worker thread, in the order of the calls. Its sync begins when control is back in the loop: all commits of one
+        turn share it. Any number may be pending. If the awaiting task is cancelled, the record may still be in the log.
+        If the commit fails, so may it.
 
         >>> async def main():
         ...     async with wal.open("log") as log:

@@ -169,12 +169,14 @@ class Log:
     def _forked(self) -> bool: ...
     def _damage(self) -> list[tuple[int, int, Path, str]]: ...
     def _stats(self) -> dict[str, Any]: ...
-    def _commit(self, channel: Channel, id: int, data: Buffer) -> bool:
-        """Appends a record whose durability is told to the channel under `id`. `False`: it would have to wait, and nothing
-        was appended.
+    def _append_now(self, data: Buffer) -> Optional[int]:
+        """Appends a record and returns its LSN. `None`: it would have to wait, and nothing was appended."""
+    def _when_durable(self, channel: Channel, records: list[tuple[int, int]]) -> None:
+        """Tells the channel under each of the ids when the record at the LSN beside it, which was appended, is durable; also
+        if the log was closed since.
         """
     def _commit_waiting(self, channel: Channel, id: int, data: bytes) -> None:
-        """The same for a record that has to wait."""
+        """Appends a record that has to wait. Its durability is told to the channel under `id`."""
     def _synced(self, channel: Channel, id: int, lsn: Optional[int]) -> None:
         """Tells the channel when the record at `lsn`, or everything appended before, is durable."""
     def _noop(self, data: bytes) -> int:
