@@ -21,8 +21,8 @@ demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
 ## Everything that can be proved here.
-test: lint unit docs examples
-	$(MAKE) --jobs=2 --output-sync=target spec python c $(HARNESSES) # Side by side: none measures time.
+test: lint
+	$(MAKE) --jobs=2 --output-sync=target spec unit docs examples python c $(HARNESSES) # Side by side: none measures time.
 	$(MAKE) demo
 	@echo "all checks passed"
 
@@ -33,17 +33,16 @@ lint:
 
 ## Unit tests beside the code, integration tests, the examples in the documentation.
 unit:
-	$(CARGO) test --workspace --no-fail-fast
+	$(CARGO) test --workspace --exclude libwal-benches --no-fail-fast
 
 docs:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --workspace --no-deps
 
 ## The example programs; each checks itself.
 examples:
-	$(CARGO) build --quiet --release --package libwal --examples
 	@set -e; for example in $(EXAMPLES); do \
 		echo "example $$example"; \
-		$(CARGO) run --quiet --release --package libwal --example $$example; \
+		$(CARGO) run --quiet --profile test --package libwal --example $$example; \
 	done
 
 ## The Python wheel: built, installed into a fresh virtual environment, and tested from there.
@@ -77,11 +76,11 @@ soak:
 
 ## The figures: ours, and the physical limit measured in the same run.
 bench:
-	$(CARGO) bench --package libwal
+	$(CARGO) bench --package libwal-benches
 
 ## The ratios that must hold; they depend on the machine being quiet, so `test` does not run this.
 bench-check:
-	$(CARGO) bench --package libwal --bench ratios -- --check
+	$(CARGO) bench --package libwal-benches --bench ratios -- --check
 
 ## Writes the golden logs anew. Only for a new version of the format.
 golden:

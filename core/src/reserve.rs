@@ -162,9 +162,10 @@ impl Reserve {
         self.add(size).or_else(|word| self.claim_settled(word, size))
     }
 
-    /// Adds `size`; the claim if it obviously stands, else the word that the addition met.
+    /// Adds `size`; the claim if it obviously stands, else the word that the addition met, which must then be
+    /// [settled](Reserve::claim_settled).
     #[inline]
-    fn add(&self, size: u64) -> Result<Claim, u64> {
+    pub(crate) fn add(&self, size: u64) -> Result<Claim, u64> {
         let limit = self.limit.load(Ordering::Acquire);
         let word = self.word.fetch_add(size / HEADER_WORD as u64, Ordering::Relaxed);
         let position = position_of(word);
@@ -176,7 +177,7 @@ impl Reserve {
 
     /// Settles an addition that met `word`, and adds again for as long as it was wiped out.
     #[cold]
-    fn claim_settled(&self, mut word: u64, size: u64) -> Result<Claim, Refused> {
+    pub(crate) fn claim_settled(&self, mut word: u64, size: u64) -> Result<Claim, Refused> {
         loop {
             if let Some(claim) = self.settle(word, size)? {
                 return Ok(claim);

@@ -51,8 +51,28 @@ impl Ring {
         self.capacity as u64
     }
 
-    /// Writes the one record that `claim` was made for: payload, padding and header word.
+    /// Writes the one record that `claim` was made for, if its payload is short (see [`Seal::short`]) and the ring does not
+    /// end within it. `false`: nothing was written.
     #[inline]
+    pub(crate) fn write_short(&self, claim: &mut Claim, seal: Seal, kind: Kind, payload: &[u8]) -> bool {
+        debug_assert_ne!(kind, Kind::Padding);
+        let word = Word::new(kind, payload.len());
+        debug_assert_eq!(claim.size(), word.size());
+        let (at, len) = (self.offset(claim.position()), claim.size() as usize - HEADER_WORD);
+        let body = at + HEADER_WORD;
+        if body + len > self.capacity {
+            return false;
+        }
+        self.accesses.write(claim.position(), claim.size());
+        // SAFETY: body + len <= capacity (just checked). Exclusive: R1 and R2.
+        let copy = unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(body), len) };
+        let crc = seal.copy_short(claim.position(), word, copy, payload);
+        // SAFETY: at is a multiple of 8 below the capacity, which is one too. Exclusive: R1 and R2.
+        unsafe { self.base.as_ptr().add(at).cast::<[u8; HEADER_WORD]>().write(word.to_bytes(crc)) };
+        true
+    }
+
+    /// Writes the one record that `claim` was made for: payload, padding and header word.
     pub(crate) fn write_record(&self, claim: &mut Claim, seal: Seal, kind: Kind, payload: &[u8]) {
         let (position, size) = (claim.position(), claim.size());
         self.write_member(claim, position, size, seal, kind, payload);

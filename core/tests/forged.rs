@@ -67,6 +67,14 @@ fn a_control_slot_that_names_more_segments_than_memory_holds_is_refused() {
 }
 
 #[test]
+fn a_log_that_begins_behind_its_end_is_refused() {
+    let disk = log(0);
+    forge(&disk, |control| control.first_lsn = (control.end << control.shift) + 8);
+    let verified = try_everything(&disk).expect("verified by what the segments say");
+    assert!(!verified.is_sound());
+}
+
+#[test]
 fn a_file_name_far_behind_the_log_sizes_nothing() {
     for index in [1 << 40, (1 << 46) - 1] {
         let disk = log(0);

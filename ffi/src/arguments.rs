@@ -16,14 +16,19 @@ pub(crate) unsafe fn bytes<'a>(data: *const u8, len: usize) -> Result<&'a [u8], 
     if len == 0 {
         return Ok(&[]);
     }
-    if data.is_null() {
-        return Err(Failure::argument("the data is NULL and its length is not 0"));
-    }
-    if isize::try_from(len).is_err() {
-        return Err(Failure::Log(libwal::Error::TooLarge { len: len as u64, max: isize::MAX as u64 }));
+    if data.is_null() || isize::try_from(len).is_err() {
+        return Err(no_bytes(len));
     }
     // SAFETY: not NULL, and readable by this function's contract; no longer than any object can be (just checked).
     Ok(unsafe { std::slice::from_raw_parts(data, len) })
+}
+
+#[cold]
+fn no_bytes(len: usize) -> Failure {
+    match isize::try_from(len) {
+        Ok(_) => Failure::argument("the data is NULL and its length is not 0"),
+        Err(_) => Failure::Log(libwal::Error::TooLarge { len: len as u64, max: isize::MAX as u64 }),
+    }
 }
 
 /// A path: on Unix any bytes up to the NUL, elsewhere UTF-8.

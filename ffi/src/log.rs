@@ -9,7 +9,7 @@ use libwal::{Error, Lsn, Wal};
 use crate::arguments::{bytes, path, required, timeout, write_optional};
 use crate::error::{Failure, WAL_END, WAL_OK, WAL_TIMEOUT, boundary, remember};
 use crate::event::Event;
-use crate::handle::Table;
+use crate::handle::{Refused, Table};
 use crate::in_call;
 use crate::options::{options_of, wal_options_t};
 
@@ -41,7 +41,12 @@ static LOGS: Table<Log> = Table::new(1);
 pub(crate) fn with_log(log: *mut wal_t, call: impl FnOnce(&Log) -> Result<c_int, Failure>) -> c_int {
     // A failure becomes its code inside, so that nothing larger than a number passes through.
     let call = |log: &Log| call(log).unwrap_or_else(|failure| remember(&failure));
-    boundary(|| LOGS.shared(log.addr(), call).map_err(|refused| Failure::Handle(refused, "log")))
+    boundary(|| LOGS.shared(log.addr(), call).map_err(no_log))
+}
+
+#[cold]
+fn no_log(refused: Refused) -> Failure {
+    Failure::Handle(refused, "log")
 }
 
 /// The same for a call that asks for one position.

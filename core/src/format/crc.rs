@@ -33,17 +33,7 @@ pub(super) fn extend(crc: u32, bytes: &[u8]) -> u32 {
 
 /// Copies `from` to the front of `to`, which is as much longer as padding to whole words makes it, fills up with zeros, and
 /// continues the checksum `crc` over two numbers and what `to` then holds.
-///
-/// Each word goes through a register once, from where it is both stored and summed. Copying first and reading the copy
-/// back made an append of 100 bytes take a third longer (`make bench-c` before and after): the wide stores of a copy that
-/// overlap each other cannot be forwarded to narrow loads.
-#[inline]
 pub(super) fn copy(crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u8]) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    if to.len() <= SHORT && is_x86_feature_detected!("sse4.2") {
-        // SAFETY: as above.
-        return unsafe { copy_words(crc, first, second, to, from) };
-    }
     let crc = extend_by_words(crc, first, second);
     let (front, zeros) = to.split_at_mut(from.len());
     front.copy_from_slice(from);
@@ -51,29 +41,93 @@ pub(super) fn copy(crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u8]
     extend(crc, to)
 }
 
+/// Short copies in one pass, where the processor can sum a word with one instruction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct OnePass {
+    /// Copies shorter than this are short. Not 0 only if the processor has SSE 4.2.
+    below: usize,
+}
+
+impl OnePass {
+    /// What this processor can do.
+    pub(super) fn detect() -> OnePass {
+        // Miri interprets no assembler.
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        if is_x86_feature_detected!("sse4.2") {
+            return OnePass { below: SHORT };
+        }
+        OnePass { below: 0 }
+    }
+
+    /// Copies shorter than this may be made.
+    pub(super) fn below(self) -> usize {
+        self.below
+    }
+
+    /// As [`copy`], without a call on the way.
+    ///
+    /// Each word goes through a register once, from where it is both stored and summed. Copying first and reading the copy
+    /// back made an append of 100 bytes take a third longer (`make bench-c` before and after): the wide stores of a copy that
+    /// overlap each other cannot be forwarded to narrow loads.
+    #[inline]
+    pub(super) fn copy(self, crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u8]) -> u32 {
+        assert!(to.len() < self.below, "the caller looked");
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `below` is not 0, so the processor has SSE 4.2.
+        return unsafe { copy_in_one_pass(crc, first, second, to, from) };
+        #[cfg(not(target_arch = "x86_64"))]
+        copy(crc, first, second, to, from)
+    }
+}
+
 /// # Safety
 /// The processor has SSE 4.2.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "sse4.2")]
-#[allow(unused_unsafe)] // Newer compilers need no block here.
-unsafe fn copy_words(crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u8]) -> u32 {
-    use std::arch::x86_64::_mm_crc32_u64;
-    // SAFETY: the function's own condition.
-    let sum = |state, word| unsafe { _mm_crc32_u64(state, word) };
-    let mut state = sum(sum(u64::from(!crc), first), second);
+#[inline]
+unsafe fn copy_in_one_pass(crc: u32, first: u64, second: u64, to: &mut [u8], from: &[u8]) -> u32 {
+    let mut state = u64::from(!crc);
+    let mut next = |word| {
+        // SAFETY: the function's own condition.
+        let (sum, word) = unsafe { sum(state, word) };
+        state = sum;
+        word
+    };
+    next(first);
+    next(second);
     let (whole, rest) = from.split_at(from.len() & !7);
     let (to, last) = to.split_at_mut(whole.len());
-    for (to, word) in to.chunks_exact_mut(8).zip(whole.chunks_exact(8)) {
-        let word = u64_at(word);
-        to.copy_from_slice(&word.to_le_bytes());
-        state = sum(state, word);
+    let (mut to, mut whole) = (to.chunks_exact_mut(32), whole.chunks_exact(32));
+    for (to, from) in to.by_ref().zip(whole.by_ref()) {
+        for at in [0, 8, 16, 24] {
+            to[at..at + 8].copy_from_slice(&next(u64_at(&from[at..at + 8])).to_le_bytes());
+        }
+    }
+    for (to, word) in to.into_remainder().chunks_exact_mut(8).zip(whole.remainder().chunks_exact(8)) {
+        to.copy_from_slice(&next(u64_at(word)).to_le_bytes());
     }
     if !rest.is_empty() {
-        let word = last_word(from, rest);
-        last.copy_from_slice(&word.to_le_bytes());
-        state = sum(state, word);
+        last.copy_from_slice(&next(last_word(from, rest)).to_le_bytes());
     }
     !(state as u32)
+}
+
+/// Continues a checksum, inverted as the instruction has it, over one word. Returns it and the word.
+///
+/// The instruction itself, for two reasons. A function that is compiled for a processor that has it is not inlined into one
+/// that is not. And what the compiler knows nothing of it cannot load a second time: it would else make one copy of all words,
+/// and sum the source, which another thread of a C program may change meanwhile.
+///
+/// # Safety
+/// The processor has SSE 4.2.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn sum(mut state: u64, mut word: u64) -> (u64, u64) {
+    // SAFETY: the processor has the instruction (the function's own condition); it touches no memory and no flags.
+    unsafe {
+        std::arch::asm!("crc32 {state}, {word}", state = inout(reg) state, word = inout(reg) word,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    (state, word)
 }
 
 #[cfg(target_arch = "x86_64")]

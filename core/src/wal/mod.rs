@@ -389,7 +389,7 @@ impl Wal {
         self.check_fork()?;
         match &self.handle.log {
             Log::Writer(writer) => Ok(writer),
-            Log::View(_) => Err(Error::invalid("the log is open for reading only")),
+            Log::View(_) => Err(read_only()),
         }
     }
 
@@ -414,6 +414,11 @@ impl Wal {
     pub fn check_fork(&self) -> Result<()> {
         if fork_count() == self.handle.forks { Ok(()) } else { Err(Error::Forked) }
     }
+}
+
+#[cold]
+fn read_only() -> Error {
+    Error::invalid("the log is open for reading only")
 }
 
 /// The position below which everything is durable once the record at `lsn` is: watermarks stand at record boundaries, so

@@ -4,7 +4,7 @@ use super::background::Signal;
 use super::completion::{Completions, Done};
 use crate::error::{Error, Result};
 use crate::flush::Flush;
-use crate::format::{Durability, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
+use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, record_size};
 use crate::options::{Options, Retention};
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicBool, AtomicU64, Ordering};
@@ -24,6 +24,8 @@ pub(super) struct Writer {
     pub(super) sync: Sync,
     pub(super) signal: Signal,
     pub(super) completions: Completions,
+    /// Payloads shorter than this go the short way of [`Writer::append`].
+    short: usize,
     options: Options,
     /// The durable position that the last commit marker named. Relaxed: written by sync leaders only, one at a time.
     marked: AtomicU64,
@@ -55,6 +57,8 @@ impl Writer {
         let flush = Flush::new(capacity, position, opened.epoch, Arc::clone(&segments), watermarks, poison);
         let flush =
             Arc::new(flush.ok_or_else(|| Error::invalid(format!("no memory for a buffer of {capacity} bytes")))?);
+        let fits = |most: u64| usize::try_from(most).map_or(usize::MAX, |most| most.saturating_add(1));
+        let short = flush.seal.short().min(fits(capacity - HEADER_WORD as u64)).min(fits(options.max_record_size));
         Ok(Writer {
             reserve,
             segments,
@@ -62,6 +66,7 @@ impl Writer {
             flush,
             signal: Signal::default(),
             completions: Completions::default(),
+            short,
             options,
             marked: AtomicU64::new(position),
             closed: AtomicBool::new(false),
@@ -70,20 +75,63 @@ impl Writer {
     }
 
     /// Appends one record; returns the claim's position and end.
+    ///
+    /// This is the way of nearly every record: short, with room for it. There is no call on it. What is rarer ends in one, so
+    /// nothing has to be kept over a call: the atomic addition waits for every store before it, those of saved registers too.
     #[inline]
     pub(super) fn append(&self, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
-        self.check_len(data.len() as u64)?;
         let flush = &*self.flush;
+        if data.len() >= self.short {
+            return self.append_any(kind, data);
+        }
+        match self.reserve.add(record_size(data.len())) {
+            Ok(mut claim) => {
+                let (position, end) = (claim.position(), claim.end());
+                if end > flush.room_end() || !flush.ring.write_short(&mut claim, flush.seal, kind, data) {
+                    return self.append_claimed(claim, kind, data);
+                }
+                flush.publish.publish(claim);
+                if crosses(position, end, flush.run_length()) {
+                    return self.append_filled(position, end);
+                }
+                Ok((position, end))
+            }
+            Err(word) => self.append_settled(word, kind, data),
+        }
+    }
+
+    /// An append whose addition met `word`, and may not stand.
+    #[cold]
+    fn append_settled(&self, word: u64, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
         let size = record_size(data.len());
-        if size > flush.ring.capacity() {
+        let claim = self.reserve.claim_settled(word, size).or_else(|refused| self.claim_slow(size, refused))?;
+        self.append_claimed(claim, kind, data)
+    }
+
+    /// Appends a record of any length.
+    fn append_any(&self, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
+        self.check_len(data.len() as u64)?;
+        let size = record_size(data.len());
+        if size > self.flush.ring.capacity() {
             return self.append_long(kind, data);
         }
-        let mut claim = self.reserve.claim(size).or_else(|refused| self.claim_slow(size, refused))?;
+        self.append_claimed(self.claim(size)?, kind, data)
+    }
+
+    /// Appends the record that `claim` was made for, once there is room for it in the ring.
+    fn append_claimed(&self, mut claim: Claim, kind: Kind, data: &[u8]) -> Result<(u64, u64)> {
         let (position, end) = (claim.position(), claim.end());
-        flush.wait_room(end)?;
-        flush.ring.write_record(&mut claim, flush.seal, kind, data);
-        flush.publish.publish(claim);
+        self.flush.wait_room(end)?;
+        self.flush.ring.write_record(&mut claim, self.flush.seal, kind, data);
+        self.flush.publish.publish(claim);
         self.filled(position, end);
+        Ok((position, end))
+    }
+
+    /// The end of an append that filled a part of the ring.
+    #[cold]
+    fn append_filled(&self, position: u64, end: u64) -> Result<(u64, u64)> {
+        self.filled_slow();
         Ok((position, end))
     }
 
