@@ -104,6 +104,9 @@ impl Seal {
     /// taken over the copy.
     #[inline]
     pub(crate) fn copy(self, lsn: u64, word: Word, to: &mut [u8], payload: &[u8]) -> u32 {
+        if to.len() < self.one_pass.below() {
+            return self.copy_short(lsn, word, to, payload);
+        }
         super::crc::copy(self.state, lsn, u64::from(word.meta), to, payload)
     }
 

@@ -263,10 +263,10 @@ fn boundary_before(files: &Files, survey: &Survey) -> (u64, u32) {
 fn rewrite(segments: &Segments, survey: &Survey) -> Result<()> {
     const PIECE: usize = 1 << 20;
     let mut input = crate::reader::Input::new(Arc::clone(segments.storage()), segments.id, segments.shift);
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; PIECE.min(usize::try_from(survey.end - survey.durable).unwrap_or(PIECE))];
     let mut position = survey.durable;
     while position < survey.end {
-        let wanted = PIECE.min(usize::try_from(survey.end - position).unwrap_or(PIECE));
+        let wanted = buffer.len().min(usize::try_from(survey.end - position).unwrap_or(PIECE));
         let Some(read) = input.read(position, &mut buffer[..wanted])? else {
             return Err(Error::corrupt(position, input.path(position), "the segment is missing"));
         };

@@ -382,10 +382,10 @@ fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Resu
     let entered = files.entries.iter().rposition(Option::is_some).map_or(0, |nth| control.head + nth as u64 + 1);
     let end = (entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
     let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
-    let mut window = vec![0; WINDOW];
+    let mut window = vec![0; WINDOW.min(usize::try_from(end - position).unwrap_or(WINDOW))];
     let (mut at, mut kept, mut claim) = (position, 0, 0);
     while at + (kept as u64) < end {
-        let wanted = WINDOW.min(usize::try_from(end - at).unwrap_or(WINDOW));
+        let wanted = window.len().min(usize::try_from(end - at).unwrap_or(WINDOW));
         match input.read(at + kept as u64, &mut window[kept..wanted])? {
             Some(read) => kept += read,
             None => break,

@@ -331,8 +331,8 @@ fn check_checkpoint(
 pub(crate) fn payload(seed: u64, counter: u64, len: usize) -> Vec<u8> {
     let mut random = Random::new(mix(seed ^ counter.rotate_left(17)) ^ len as u64);
     let mut bytes = Vec::with_capacity(len + 8);
-    bytes.extend(counter.to_le_bytes());
-    bytes.extend(random.next().to_le_bytes());
+    bytes.extend_from_slice(&counter.to_le_bytes());
+    bytes.extend_from_slice(&random.next().to_le_bytes());
     let fill = match random.below(8) {
         0 => Some(0),
         1 => Some(0xFF),
@@ -341,7 +341,7 @@ pub(crate) fn payload(seed: u64, counter: u64, len: usize) -> Vec<u8> {
     while bytes.len() < len {
         match fill {
             Some(byte) => bytes.resize(len, byte),
-            None => bytes.extend(random.next().to_le_bytes()),
+            None => bytes.extend_from_slice(&random.next().to_le_bytes()),
         }
     }
     bytes.truncate(len);

@@ -41,8 +41,14 @@ pub(super) fn write_all_at(file: &File, mut bufs: &mut [IoSlice<'_>], mut offset
 
 /// Makes the file at least `len` bytes long; NTFS allocates the space with the length.
 pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    super::extend(file, len)
+    super::extend(file, len).map_err(|error| match error.raw_os_error() {
+        // To the log, a quota that is used up is a disk that is full.
+        Some(ERROR_DISK_QUOTA_EXCEEDED) => io::Error::new(ErrorKind::StorageFull, error),
+        _ => error,
+    })
 }
+
+const ERROR_DISK_QUOTA_EXCEEDED: i32 = 1295;
 
 /// Makes the file's bytes and its length durable: `FlushFileBuffers`, in one attempt, because a second one that
 /// succeeds would say nothing about what the first one lost.
