@@ -171,5 +171,5 @@ fn an_append_takes_few_instructions() {
     };
     let (Some(fewer), Some(more)) = (count(COUNTS[0]), count(COUNTS[1])) else { return };
     let each = (more - fewer) as f64 / (COUNTS[1] - COUNTS[0]) as f64;
-    at_most("instructions of one append of 100 B, its part of the flush included", each, 265.0);
+    at_most("instructions of one append of 100 B, its part of the flush included", each, 165.0);
 }

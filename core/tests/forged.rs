@@ -60,6 +60,21 @@ fn an_entry_that_names_a_record_in_front_of_its_segment_is_damage() {
 }
 
 #[test]
+fn an_entry_that_names_a_record_behind_the_last_segment_is_damage() {
+    let disk = log(0);
+    for index in 0.. {
+        let Some(mut bytes) = disk.read_file(&segment_name(index)) else { break };
+        let id = Identity::parse(&bytes).expect("an identity").id;
+        let entry = Entry { first_record: 1 << 20, durable: 1 << 20, checkpoint: None, epoch: 0 };
+        bytes[SECTOR..2 * SECTOR].copy_from_slice(&entry.to_bytes(id, index));
+        disk.write_file(&segment_name(index), &bytes);
+    }
+    forge(&disk, |control| control.clean_end = None);
+    assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })));
+    let _ = try_everything(&disk);
+}
+
+#[test]
 fn a_control_slot_that_names_more_segments_than_memory_holds_is_refused() {
     let disk = log(0);
     forge(&disk, |control| control.end = 1 << 45);

@@ -207,7 +207,8 @@ impl Cursor {
     /// Every other case, the bad ones included.
     #[inline(never)]
     fn step_slow(&mut self, end: u64, want: Want) -> Result<Step> {
-        let left = end - self.position;
+        // Behind the end nothing begins; only headers that no log wrote lead there.
+        let Some(left) = end.checked_sub(self.position) else { return Ok(Step::Invalid(Invalid::Length)) };
         if left == 0 {
             return Ok(Step::End);
         }

@@ -235,7 +235,8 @@ fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<S
 /// A record boundary with a known epoch, not above the last position known to be durable, as late as the headers tell.
 pub(super) fn starting_point(files: &Files) -> (u64, u32) {
     let durable = claimed(files);
-    let usable = |entry: &&Entry| entry.first_record <= durable;
+    // Not behind the last segment either: an entry that names a record there is no log's.
+    let usable = |entry: &&Entry| entry.first_record <= durable.min(files.control.end << files.control.shift);
     let latest = files.entries.iter().rev().flatten().find(usable);
     latest.map_or((files.control.first_lsn.max(files.control.head << files.control.shift), 0), |entry| {
         (entry.first_record, entry.epoch)
@@ -382,7 +383,7 @@ fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Resu
     let entered = files.entries.iter().rposition(Option::is_some).map_or(0, |nth| control.head + nth as u64 + 1);
     let end = (entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
     let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
-    let mut window = vec![0; WINDOW.min(usize::try_from(end - position).unwrap_or(WINDOW))];
+    let mut window = vec![0; WINDOW.min(usize::try_from(end.saturating_sub(position)).unwrap_or(WINDOW))];
     let (mut at, mut kept, mut claim) = (position, 0, 0);
     while at + (kept as u64) < end {
         let wanted = window.len().min(usize::try_from(end - at).unwrap_or(WINDOW));
