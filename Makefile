@@ -9,9 +9,9 @@ endif
 EXAMPLES = basic checkpoint streaming errors_and_repair segments_and_retention replicated_state_machine message_queue
 
 # What attacks the log's contract, each from another side; docs/testing.md says what each can find.
-HARNESSES = cost loom schedules miri sanitizers fuzz
-# Not in `test`: they need packages that few machines have, or root.
-ELSEWHERE = platforms crashes
+HARNESSES = cost loom schedules miri sanitizers crashes fuzz
+# Not in `test`: it needs packages that few machines have.
+ELSEWHERE = platforms
 
 .PHONY: demo test lint unit examples docs c python spec planted soak bench bench-check bench-c bench-peers golden header \
 	install $(HARNESSES) $(ELSEWHERE)
