@@ -89,6 +89,17 @@ fn a_log_that_begins_behind_its_end_is_refused() {
     assert!(!verified.is_sound());
 }
 
+/// Were all of it looked at, this would take minutes.
+#[test]
+fn what_the_headers_promise_and_no_file_holds_is_not_searched() {
+    let disk = log(0);
+    forge(&disk, |control| (control.shift, control.clean_end) = (32, None));
+    let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
+    assert!(!report.is_sound());
+    forge(&disk, |control| control.end = 1 << 10);
+    let _ = libwal::verify_on(Arc::new(disk), 1, &|_| {});
+}
+
 #[test]
 fn a_file_name_far_behind_the_log_sizes_nothing() {
     for index in [1 << 40, (1 << 46) - 1] {

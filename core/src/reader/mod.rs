@@ -82,6 +82,16 @@ impl Input {
         Ok((header.identity.index == segment.index).then_some(header))
     }
 
+    /// From `position` on, where the next bytes are that some file holds, or may be: here, or where the next segment begins.
+    pub(crate) fn skip_what_no_file_holds(&mut self, position: u64) -> Result<u64> {
+        let within = position & ((1 << self.shift) - 1);
+        let held = match self.segment(position)? {
+            Some(segment) => segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?,
+            None => 0,
+        };
+        Ok(if held > HEADER_SIZE + within { position } else { ((position >> self.shift) + 1) << self.shift })
+    }
+
     /// Reads at `position` into `buf`, up to the end of the segment. `None` if the segment is gone or was recycled.
     pub(crate) fn read(&mut self, position: u64, buf: &mut [u8]) -> Result<Option<usize>> {
         let within = position & ((1 << self.shift) - 1);

@@ -370,6 +370,12 @@ fn next_valid(input: &Input, from: u64, to: u64, epoch: u32, epochs: &[u32]) -> 
     let mut window = vec![0; WINDOW];
     let mut at = from;
     while at < to {
+        // Nothing begins in bytes that are not there, however many the headers say there should be.
+        let there = reader.skip_what_no_file_holds(at)?;
+        if there > at {
+            at = there;
+            continue;
+        }
         let wanted = WINDOW.min(usize::try_from(to - at).unwrap_or(WINDOW));
         let mut kept = 0;
         while kept < wanted {
