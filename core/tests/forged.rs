@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{open, segment_name, small};
+use common::{open, records, segment_name, small};
 use libwal::format::{Control, Entry, Identity, SECTOR};
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Recovery};
@@ -94,10 +94,28 @@ fn a_log_that_begins_behind_its_end_is_refused() {
 fn what_the_headers_promise_and_no_file_holds_is_not_searched() {
     let disk = log(0);
     forge(&disk, |control| (control.shift, control.clean_end) = (32, None));
+    for index in 0.. {
+        let Some(mut bytes) = disk.read_file(&segment_name(index)) else { break };
+        let identity = Identity { shift: 32, ..Identity::parse(&bytes).expect("an identity") };
+        bytes[..SECTOR].copy_from_slice(&identity.to_bytes()[..SECTOR]);
+        disk.write_file(&segment_name(index), &bytes);
+    }
     let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
     assert!(!report.is_sound());
     forge(&disk, |control| control.end = 1 << 10);
     let _ = libwal::verify_on(Arc::new(disk), 1, &|_| {});
+}
+
+/// Were the slot believed, all segments would be built anew in its size, and every record would be lost.
+#[test]
+fn a_control_slot_that_no_segment_agrees_with_is_not_repaired_by() {
+    let disk = log(0);
+    let held = records(&open(&small(), &disk.clone().kill()).expect("a log"));
+    assert!(!held.is_empty());
+    forge(&disk, |control| control.shift = 20);
+    let report = libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new())).expect("repaired");
+    assert!(!report.is_sound());
+    assert!(records(&open(&small(), &disk).expect("a log again")) == held, "the repair lost records");
 }
 
 #[test]

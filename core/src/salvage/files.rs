@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::FileDamage;
 use crate::error::{Error, Result};
-use crate::format::{Control, Entry, HEADER_SIZE};
+use crate::format::{Control, Entry, HEADER_SIZE, Identity};
 use crate::segment::{LOCK_NAME, Name, Segment, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
@@ -44,6 +44,10 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
     let mut control = None;
     if names.iter().any(|name| name == LOCK_NAME) {
         match lock(storage) {
+            Ok(Some(found)) if !agree(storage, &found, &indexes)? => {
+                let reason = "the control slot is of another log than the segments, or of segments of another size";
+                damage.push(FileDamage { path: dir.join(LOCK_NAME), reason: reason.to_owned() });
+            }
             Ok(found) => control = found,
             Err(Error::Corrupt { path, reason, .. }) => damage.push(FileDamage { path, reason }),
             Err(error) => return Err(error),
@@ -90,20 +94,42 @@ fn lock(storage: &dyn Storage) -> Result<Option<Control>> {
     read_control(&*file, &path, false)
 }
 
+/// What segment `index` says it is; `None` if it is gone, or its header page is damaged.
+fn identity(storage: &dyn Storage, index: u64) -> Result<Option<Identity>> {
+    match Segment::open(storage, index, Mode::Read).and_then(|segment| segment.header(0)) {
+        Ok(header) => Ok(Some(header.identity)),
+        Err(Error::Corrupt { .. }) => Ok(None),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether most of the segments that say what they are say that they are of this log. Of a slot that they do not agree with,
+/// every one of them would count as damaged, and be built anew in its size, empty.
+fn agree(storage: &dyn Storage, control: &Control, indexes: &[u64]) -> Result<bool> {
+    let (mut agreeing, mut others) = (0, 0);
+    for &index in indexes {
+        match identity(storage, index) {
+            Ok(Some(found)) if (found.id, found.shift) == (control.id, control.shift) => agreeing += 1,
+            Ok(Some(_)) => others += 1,
+            // What it is worth is told where it is looked at as a segment of the log.
+            Ok(None) | Err(Error::UnsupportedVersion { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(agreeing >= others)
+}
+
 /// What the control slots would say, from the first segment with a valid identity.
 fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
     for &index in indexes {
-        let header = match Segment::open(storage, index, Mode::Read).and_then(|segment| segment.header(0)) {
-            Ok(header) => header,
-            Err(Error::Corrupt { .. }) => continue,
-            Err(error) => return Err(error),
-        };
+        let Some(identity) = identity(storage, index)? else { continue };
         let (first, last) = (indexes[0], indexes[indexes.len() - 1]);
-        let base = first << header.identity.shift;
+        let base = first << identity.shift;
         return Ok(Control {
             sequence: 0,
-            id: header.identity.id,
-            shift: header.identity.shift,
+            id: identity.id,
+            shift: identity.shift,
             first_lsn: base,
             head: first,
             end: last + 1,

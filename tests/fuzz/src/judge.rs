@@ -12,7 +12,7 @@ use libwal::{Error, Record, Recovery, Report, Wal};
 
 use crate::base::{Base, base, segment_name};
 use crate::step::Case;
-use crate::{Files, disk_with, files_of, open, options};
+use crate::{Files, disk_with, files_of, open, options, small_disk};
 
 /// Judges every way to open, check and mend the log.
 pub fn judge(case: &Case) {
@@ -125,7 +125,7 @@ fn verify_and_mend(case: &Case, base: &Base, strict: bool) {
     let report = verify(&disk);
     let salvage = open(&options().recovery(Recovery::Salvage), &disk);
     let salvaged = salvage.and_then(|wal| read(&wal));
-    let kept = SimStorage::new();
+    let kept = small_disk();
     assert!(files_of(&disk) == case.files, "verify or a salvage changed something");
     let mended = libwal::repair_on(Arc::new(disk.clone()), Arc::new(kept));
     if case.forged {

@@ -37,10 +37,18 @@ pub fn files_of(disk: &SimStorage) -> Files {
     disk.names().into_iter().filter_map(|name| disk.read_file(&name).map(|bytes| (name, bytes))).collect()
 }
 
+/// An empty simulated disk with room for 128 segments and more; it is memory. A log of forged, larger ones is told that it is full.
+#[must_use]
+pub fn small_disk() -> SimStorage {
+    let disk = SimStorage::new();
+    disk.set_capacity(Some(1 << 20));
+    disk
+}
+
 /// A simulated disk that holds these files, all of them durable.
 #[must_use]
 pub fn disk_with(files: &Files) -> SimStorage {
-    let disk = SimStorage::new();
+    let disk = small_disk();
     for (name, bytes) in files {
         disk.write_file(name, bytes);
     }

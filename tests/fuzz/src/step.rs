@@ -194,7 +194,7 @@ fn forge_control(bytes: &mut [u8], step: Step, number: u64) {
     let optional = Some(number).filter(|_| step.len % 3 != 0);
     match step.at % 10 {
         0 => control.sequence = number,
-        1 if fits_here(number) => control.shift = number as u32,
+        1 => control.shift = number as u32,
         2 => control.first_lsn = number,
         3 => control.head = index(step.value),
         4 => control.end = index(step.value),
@@ -202,16 +202,9 @@ fn forge_control(bytes: &mut [u8], step: Step, number: u64) {
         6 => control.checkpoint = optional,
         7 => control.clean_end = optional,
         8 => control.epoch = number as u32,
-        1 => {}
         _ => (control.head, control.end) = (index(step.value).saturating_sub(1), index(step.value)),
     }
     sector.copy_from_slice(&control.to_bytes());
-}
-
-/// Whether segments of that size, if a log can have them, are no larger than a fuzzer should write: a log that opens prepares
-/// the next one.
-fn fits_here(shift: u64) -> bool {
-    !(25..=32).contains(&(shift as u32))
 }
 
 fn forge_entry(bytes: &mut [u8], index: u64, step: Step, number: u64) {
@@ -232,8 +225,7 @@ fn forge_identity(bytes: &mut [u8], step: Step, number: u64) {
     let mut identity = Identity::parse(sector).unwrap_or(Identity { id: ID, index: 0, shift: 12 });
     match step.at % 3 {
         0 => identity.index = number,
-        1 if fits_here(number) => identity.shift = number as u32,
-        1 => {}
+        1 => identity.shift = number as u32,
         _ => identity.id = libwal::format::LogId::from_bytes([step.value as u8; 16]),
     }
     sector.copy_from_slice(&identity.to_bytes());
