@@ -31,7 +31,10 @@ pub(crate) fn for_each_below(count: u64, test: impl Fn(u64) + Sync) {
                     if seed >= count || failed.lock().expect("not poisoned").len() >= 10 {
                         return;
                     }
-                    if catch_unwind(AssertUnwindSafe(|| test(seed))).is_err() {
+                    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| test(seed))) {
+                        // Said here: a model checker that hooks into panics may have swallowed their messages.
+                        let why = panic.downcast_ref::<String>().map_or("it panicked", String::as_str);
+                        eprintln!("seed {seed}: {why}; replay with LIBWAL_SEED={seed}");
                         failed.lock().expect("not poisoned").push(seed);
                     }
                 }
