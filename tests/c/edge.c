@@ -290,6 +290,45 @@ static void forks(const char *scratch, const char *dir)
     wal_report_free(report);
 }
 
+static int enough;
+
+static void *scribble(void *bytes)
+{
+    volatile unsigned char *at = bytes;
+    for (unsigned n = 0; !__atomic_load_n(&enough, __ATOMIC_RELAXED); n++)
+        at[n % 256] = (unsigned char)(n >> 3);
+    return NULL;
+}
+
+/* A program that changes the bytes during the call, which it must not, gets some mixture of them, and a sound log: the
+ * checksum is taken over what was copied. */
+static void bytes_that_change_during_the_call(const char *dir)
+{
+    static unsigned char bytes[2000];
+    pthread_t thread;
+    wal_t *log;
+    wal_iter_t *iter;
+    wal_record_t record;
+    int records = 0;
+    OK(wal_open(dir, NULL, &log));
+    CHECK(pthread_create(&thread, NULL, scribble, bytes) == 0);
+    for (size_t n = 0; n < 60000; n++)
+        OK(wal_append(log, bytes, n % 5 == 0 ? sizeof bytes : 16 + n * 37 % 480, NULL));
+    __atomic_store_n(&enough, 1, __ATOMIC_RELAXED);
+    CHECK(pthread_join(thread, NULL) == 0);
+    OK(wal_iter_from_head(log, &iter));
+    for (;;) {
+        int found = wal_iter_next(iter, &record);
+        if (found == WAL_END)
+            break;
+        OK(found);
+        records++;
+    }
+    CHECK(records == 60000);
+    wal_iter_close(iter);
+    OK(wal_close(log));
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
@@ -305,13 +344,15 @@ int main(int argc, char **argv)
     wal_iter_close(iter);
     OK(wal_close(log));
     free(dir);
-    char *names[] = {in(argv[1], "after"), in(argv[1], "closing"), in(argv[1], "forked"), in(argv[1], "poisoned")};
+    char *names[] = {in(argv[1], "after"), in(argv[1], "closing"), in(argv[1], "forked"), in(argv[1], "poisoned"),
+                     in(argv[1], "changing")};
     use_after_close(names[0]);
     closing_while_others_append(names[1]);
     paths_of_any_bytes(argv[1]);
     forks(argv[1], names[2]);
+    bytes_that_change_during_the_call(names[4]);
     poisoned(names[3]);
-    for (int n = 0; n < 4; n++)
+    for (int n = 0; n < 5; n++)
         free(names[n]);
     puts("edge: ok");
     return 0;
