@@ -1,5 +1,6 @@
 //! The two control slots: whatever is on its way to one of them when the power fails, torn in the middle of the sector or
-//! not, the other one is on the disk, and good enough to open the log with.
+//! not, the other one is on the disk, and good enough to open the log with. And where somebody removed the file they stand
+//! in, the segments describe themselves.
 
 mod common;
 
@@ -155,4 +156,40 @@ fn a_torn_control_slot_leaves_the_other_one() {
         assert!(wal.tail().expect("open") > Lsn::ZERO);
     }
     assert!(torn > 500, "only {torn} writes to slots were torn");
+}
+
+#[test]
+fn a_log_whose_lock_file_was_removed_is_as_it_was() {
+    for (epochs, clean) in [(0, true), (0, false), (3, true), (3, false)] {
+        let mut disk = SimStorage::new();
+        let mut wal = common::open(&small(), &disk).expect("a log");
+        for epoch in 0..=epochs {
+            live(&wal, 20 * epoch);
+            if epoch < epochs {
+                disk = disk.kill();
+                drop(wal);
+                wal = common::open(&small(), &disk).expect("the log opens");
+            }
+        }
+        let before = records(&wal);
+        let (head, tail) = (wal.head().expect("open"), wal.tail().expect("open"));
+        assert_ne!(head.get() % 4096, 0, "the first record is to begin inside a segment");
+        if clean {
+            wal.close().expect("closed");
+        } else {
+            drop(wal);
+            disk = disk.kill();
+        }
+        for life in 0..3 {
+            assert!(disk.remove_file("LOCK"));
+            let wal = common::open(&small(), &disk).expect("the log opens");
+            assert_eq!(wal.head().expect("open"), head);
+            assert_eq!(records(&wal)[..before.len()], before[..], "{epochs} epochs, closed {clean}, life {life}");
+            let lsn = wal.append_and_sync(b"next").expect("the log goes on");
+            assert!(lsn >= tail);
+            assert_eq!(wal.read(lsn).expect("there").data, b"next");
+            drop(wal);
+            disk = disk.kill();
+        }
+    }
 }

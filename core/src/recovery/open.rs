@@ -327,7 +327,10 @@ fn enter_first(segments: &Segments, files: &Files) -> Result<()> {
     }
     segments.prepare_to(((index + 1) << segments.shift) - MARKER_RECORD_SIZE)?;
     let segment = segments.get(index)?;
-    let entry = Entry { first_record: first, durable: first, checkpoint: None, epoch: 0 };
+    // What is there stays what it is: where the lock file was removed, `first` is only where the oldest segment's first
+    // record begins, and that may be of any epoch.
+    let fresh = Entry { first_record: first, durable: first, checkpoint: None, epoch: 0 };
+    let entry = files.entries.first().copied().flatten().unwrap_or(fresh);
     let bytes = entry.to_bytes(segments.id, index);
     let written = segment.file.write_all_at(&mut [IoSlice::new(&bytes)], SECTOR as u64);
     written.map_err(|error| Error::io("write", &segment.path, error))?;

@@ -39,11 +39,15 @@ fn open_strictly(case: &Case, base: &Base) -> bool {
     };
     let read_only = open(&options().read_only(true), &disk_with(&case.files));
     let found = read(&wal);
+    let read_only = read_only.and_then(|wal| read(&wal));
+    if let (Err(error), Ok(records)) = (&found, &read_only) {
+        assert!(case.forged, "the open broke a log of {} records: {error}", records.len());
+    }
     if let Ok(found) = &found {
         if !case.forged {
             must_hold(case, base, wal.head().expect("a head").get(), found);
         }
-        match read_only.and_then(|wal| read(&wal)) {
+        match read_only {
             Ok(same) => assert!(same == *found, "read only, the log holds something else"),
             // Nothing there, and a log was made.
             Err(error) => assert!(found.is_empty(), "opens for writing, and read only: {error}"),
