@@ -16,7 +16,7 @@ pub const ID: LogId = LogId::from_bytes(*b"a fixed identity");
 /// A log before anything happened to it.
 pub struct Base {
     pub files: Files,
-    /// What it holds, in order.
+    /// What it holds, in order, and in front of it what was truncated: a spare that is renamed back brings that to light.
     pub held: Vec<Record>,
     /// What its files say of how far it is durable.
     pub claims: Vec<Claim>,
@@ -138,10 +138,14 @@ fn truncated() -> Base {
     let (disk, wal) = create(&options(), 0, 12);
     let lsns = fill(&wal, 0, 60);
     wal.sync().expect("synced");
+    let all: Vec<Record> = wal.iter().and_then(Iterator::collect).expect("it can be read");
     wal.truncate_before(lsns[lsns.len() * 3 / 4]).expect("truncated");
     fill(&wal, 60, 8);
     wal.close().expect("closed");
-    finish(&disk)
+    let mut base = finish(&disk);
+    let truncated = all.into_iter().filter(|record| record.lsn.get() < base.held[0].lsn.get());
+    base.held = truncated.chain(base.held.clone()).collect();
+    base
 }
 
 /// What a power cut left of a log whose last writes were not synced.
