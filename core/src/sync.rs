@@ -1,76 +1,140 @@
 //! SYNC: group commit; owns the watermark `durable`.
 //!
-//! At most one thread, the leader, syncs at a time, for everyone whose records were flushed before it began. Who comes
-//! meanwhile waits in a queue. The first of them is on deck: it hands its batch to the operating system while the
-//! leader's sync is still on the disk, and becomes the next leader. A leader wakes those whose records became durable,
-//! each through its own flag, and nobody else but its successor.
+//! Threads that want a sync join a batch, and one of them, its leader, syncs for all. One sync runs at a time; who comes
+//! meanwhile joins the next batch. The first of that is on deck: it hands its records to the operating system while the
+//! sync is still on the disk. When the sync has ended, its leader wakes its batch, and makes one of the next one the leader.
+//!
+//! Threads that commit one record after the other are back a moment after the sync that served them. A leader that began at
+//! once would leave them behind, and they would share the syncs in two groups that take turns; so it waits for them where
+//! that is short against a sync, and was worthwhile before: see [`Round`].
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::flush::Flush;
 use crate::poison::Poison;
-use crate::primitive::{Arc, AtomicU8, Instant, Mutex, Ordering, thread};
+use crate::primitive::{Arc, AtomicBool, AtomicU64, Crowd, Instant, Mutex, Ordering, let_time_pass, thread};
 use crate::stats::{count, read};
 use crate::stream;
 
-const WAITING: u8 = 0;
-const DONE: u8 = 1;
-const LEAD: u8 = 2;
 /// How often a passive waiter looks whether the log was poisoned.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// After so many waits in vain, in a row, a leader waits again after `1 << MOST_MISSES` syncs.
+const MOST_MISSES: u32 = 6;
 
-/// A thread that waits for a position to become durable.
-struct Waiter {
-    target: u64,
-    /// Waits for the syncs of others only, and is never made the leader.
-    passive: bool,
-    outcome: AtomicU8,
-    thread: thread::Thread,
-}
-
-impl Waiter {
-    /// Release: pairs with the acquire in `outcome`; what the waker did happens before what the woken does.
-    fn wake(&self, outcome: u8) {
-        self.outcome.store(outcome, Ordering::Release);
-        self.thread.unpark();
-    }
-
-    fn outcome(&self) -> u8 {
-        self.outcome.load(Ordering::Acquire)
-    }
-}
-
+/// The threads that one sync serves.
 #[derive(Default)]
-struct Queue {
-    /// Whether some thread is the leader.
-    led: bool,
-    /// Whether some waiter is on deck.
-    on_deck: bool,
-    waiters: Vec<Arc<Waiter>>,
+struct Batch {
+    number: u64,
+    /// How many they are.
+    threads: u64,
+    /// The highest position that one of them needs durable.
+    target: u64,
 }
 
-/// What a thread that needs a sync has to do.
-enum Role {
-    /// Nothing: its position is durable.
-    Settled,
-    Leader,
-    /// Wait; on deck if the flag is set.
-    Waiter(Arc<Waiter>, bool),
+struct Queue {
+    /// Those who wait for the next sync.
+    next: Batch,
+    /// Whether `next` has a leader, or the batch before it is being synced.
+    led: bool,
+    /// Whether one of `next` is to become its leader, whichever wakes first.
+    wanted: bool,
+    /// The number of the last batch whose sync has ended.
+    ended: u64,
+    round: Round,
+}
+
+impl Queue {
+    /// Joins the next batch. Returns its number, and whether the caller is on deck.
+    fn join(&mut self, target: u64) -> (u64, bool) {
+        let next = &mut self.next;
+        next.threads += 1;
+        next.target = next.target.max(target);
+        (next.number, next.threads == 1 && next.number > self.ended + 1)
+    }
+
+    /// Closes the next batch: its sync is about to begin.
+    fn take(&mut self) -> Batch {
+        let number = self.next.number + 1;
+        std::mem::replace(&mut self.next, Batch { number, ..Batch::default() })
+    }
+}
+
+/// What the last sync tells the next leader.
+#[derive(Clone, Copy)]
+struct Round {
+    /// How many threads it served, and how many had come for the next one when it ended.
+    threads: u64,
+    ended: Instant,
+    /// How long a sync takes if nothing disturbs it, about.
+    sync: Duration,
+    /// How often in a row it was in vain to wait for those threads, and how many syncs are still to begin without waiting.
+    misses: u32,
+    rest: u32,
+}
+
+impl Round {
+    /// Before the first sync. Patience grows with the syncs that are seen.
+    fn first() -> Round {
+        Round { threads: 0, ended: Instant::now(), sync: Duration::ZERO, misses: 0, rest: 0 }
+    }
+
+    /// Until when a leader waits for the threads of this round: half a sync at most.
+    fn patience(&self) -> Option<Instant> {
+        (self.threads > 1 && self.rest == 0).then(|| self.ended + self.sync / 2)
+    }
+
+    /// Notes what a wait has brought: it was worthwhile if more threads are served in the same time for it.
+    fn waited(&mut self, before: u64, after: u64, time: Duration) {
+        let paid = after as f64 * self.sync.as_secs_f64() > before as f64 * (self.sync + time).as_secs_f64();
+        self.misses = if paid || after >= self.threads { 0 } else { MOST_MISSES.min(self.misses + 1) };
+        self.rest = (1 << self.misses) - 1;
+    }
+
+    /// Ends with a sync that served `served` threads while `left` came for the next one.
+    fn end(&mut self, served: u64, left: u64, sync: Option<Duration>) {
+        self.threads = served + left;
+        self.ended = Instant::now();
+        self.rest = self.rest.saturating_sub(1);
+        if let Some(sync) = sync {
+            // A slow one now and then is no reason for patience.
+            self.sync = if sync < self.sync { sync } else { self.sync + (sync - self.sync) / 8 };
+        }
+    }
+}
+
+/// A thread that waits for the syncs of others, and is never made the leader.
+struct Passive {
+    target: u64,
+    told: AtomicBool,
+    thread: thread::Thread,
 }
 
 /// Group commit.
 pub(crate) struct Sync {
     flush: Arc<Flush>,
-    queue: Mutex<Queue>,
+    /// Batches with an even number wait at the first place, those with an odd one at the second: when a batch is joined, the
+    /// one before the last has ended.
+    queue: Crowd<Queue>,
+    /// `threads` of the next batch. Changed under the lock of `queue`; relaxed: a leader looks at it without, to decide how
+    /// long it waits, and nothing else follows from it.
+    arrived: AtomicU64,
+    passive: Mutex<Vec<Arc<Passive>>>,
 }
 
 /// What a leader does before it flushes: leaves a marker of the given durable position in the stream.
 pub(crate) type LeaveMarker<'a> = &'a dyn Fn(u64);
 
+/// Where the members of batch `number` wait.
+fn place(number: u64) -> usize {
+    (number % 2) as usize
+}
+
 impl Sync {
     pub(crate) fn new(flush: Arc<Flush>) -> Sync {
-        Sync { flush, queue: Mutex::default() }
+        let next = Batch { number: 1, ..Batch::default() };
+        let queue = Queue { next, led: false, wanted: false, ended: 0, round: Round::first() };
+        Sync { flush, queue: Crowd::new(queue), arrived: AtomicU64::new(0), passive: Mutex::default() }
     }
 
     fn durable(&self) -> u64 {
@@ -87,31 +151,48 @@ impl Sync {
         if self.durable() >= target {
             return Ok(());
         }
-        let (waiter, on_deck) = match self.join(target, false) {
-            Role::Settled => return Ok(()),
-            Role::Leader => return self.lead(target, marker),
-            Role::Waiter(waiter, on_deck) => (waiter, on_deck),
-        };
+        let mut queue = self.queue.lock();
+        if self.durable() >= target {
+            return Ok(());
+        }
+        let (batch, on_deck) = queue.join(target);
+        self.arrived.store(queue.next.threads, Ordering::Relaxed);
+        if !std::mem::replace(&mut queue.led, true) {
+            drop(queue);
+            return self.lead(target, marker);
+        }
         if on_deck {
-            // A failure is latched, and met again below: this thread is in the queue and may be made the leader.
+            drop(queue);
+            // A failure is latched, and met again by the batch's leader, which may be this thread.
             let _ = self.flush.flush_to(target);
+            queue = self.queue.lock();
         }
-        loop {
-            match waiter.outcome() {
-                DONE => return self.verdict(target),
-                LEAD => return self.lead(target, marker),
-                _ => thread::park(),
+        while queue.ended < batch {
+            if queue.next.number == batch && std::mem::take(&mut queue.wanted) {
+                drop(queue);
+                return self.lead(target, marker);
             }
+            queue = self.queue.wait(queue, place(batch));
         }
+        drop(queue);
+        if self.durable() >= target {
+            return Ok(());
+        }
+        // Every failure of a leader poisons; were one not to, this would still not be a success.
+        Err(self.poison().check().err().unwrap_or(Error::Closed))
     }
 
     /// Waits until `target` is durable by the syncs of others; `false` if `timeout` passed first.
     pub(crate) fn wait_durable(&self, target: u64, timeout: Option<Duration>) -> Result<bool> {
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let Role::Waiter(waiter, _) = self.join(target, true) else {
+        if self.durable() >= target {
             return Ok(true);
-        };
-        while waiter.outcome() == WAITING {
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let waiter = Arc::new(Passive { target, told: AtomicBool::new(false), thread: thread::current() });
+        self.passive.lock().push(Arc::clone(&waiter));
+        // In this order: a leader looks for waiters after it has moved `durable`, under the lock. Acquire: pairs with the
+        // release in `hand_on`.
+        while self.durable() < target && !waiter.told.load(Ordering::Acquire) {
             if self.poison().check().is_err() {
                 break;
             }
@@ -122,86 +203,100 @@ impl Sync {
                 None => thread::park_timeout(LOOK_UP),
             }
         }
-        self.queue.lock().waiters.retain(|other| !Arc::ptr_eq(other, &waiter));
+        self.passive.lock().retain(|other| !Arc::ptr_eq(other, &waiter));
         if self.durable() >= target {
             return Ok(true);
         }
         self.poison().check().map(|()| false)
     }
 
-    /// Joins the queue, unless there is nothing to wait for or nobody to wait for.
-    fn join(&self, target: u64, passive: bool) -> Role {
-        let mut queue = self.queue.lock();
-        if self.durable() >= target {
-            return Role::Settled;
-        }
-        if !passive && !queue.led {
-            queue.led = true;
-            return Role::Leader;
-        }
-        let waiter = Arc::new(Waiter { target, passive, outcome: AtomicU8::new(WAITING), thread: thread::current() });
-        queue.waiters.push(Arc::clone(&waiter));
-        let on_deck = !passive && !std::mem::replace(&mut queue.on_deck, true);
-        Role::Waiter(waiter, on_deck)
-    }
-
-    fn verdict(&self, target: u64) -> Result<()> {
-        if self.durable() >= target {
-            return Ok(());
-        }
-        // Every failure of a leader poisons; were one not to, this would still not be a success.
-        Err(self.poison().check().err().unwrap_or(Error::Closed))
-    }
-
     /// Syncs for everyone, then hands the lead on.
     fn lead(&self, target: u64, marker: LeaveMarker<'_>) -> Result<()> {
-        let synced = if self.durable() >= target { Ok(()) } else { self.sync(target, marker) };
-        self.hand_on(synced.is_err());
-        synced
+        self.gather();
+        let flushed = self.flush(target, marker);
+        // As late as possible. Who comes from now on may be served by this sync or not, and does not count on it.
+        let batch = self.queue.lock().take();
+        let synced = flushed.and_then(|()| self.sync(batch.target));
+        self.hand_on(&batch, &synced);
+        synced.map(drop)
     }
 
-    fn sync(&self, target: u64, marker: LeaveMarker<'_>) -> Result<()> {
-        let flush = &self.flush;
+    /// Waits for the threads of the last round to want a sync again, as long as that is worthwhile.
+    fn gather(&self) {
+        let round = self.queue.lock().round;
+        let Some(patience) = round.patience() else { return };
+        let arrived = || self.arrived.load(Ordering::Relaxed);
+        let (before, begun) = (arrived(), Instant::now());
+        let mut now = begun;
+        while arrived() < round.threads && now < patience {
+            let_time_pass();
+            now = Instant::now();
+        }
+        self.queue.lock().round.waited(before, arrived(), now.saturating_duration_since(begun));
+    }
+
+    /// Hands to the operating system what the leader needs, and what else has come by now.
+    fn flush(&self, target: u64, marker: LeaveMarker<'_>) -> Result<()> {
         self.poison().check()?;
         marker(self.durable());
+        self.flush.flush_to(target)?;
+        // The thread on deck may have flushed up to the target long before.
+        self.flush.flush_if_free()
+    }
+
+    /// Makes everything below `target` durable, and what else is flushed. Returns how long the sync took.
+    fn sync(&self, target: u64) -> Result<Duration> {
+        let flush = &self.flush;
         flush.flush_to(target)?;
-        // And what else has come by now: the thread on deck may have flushed up to the target long before.
-        flush.flush_if_free()?;
         let from = self.durable();
         // Read before the sync begins: what is flushed while it runs may miss it.
         let records = read(&flush.counters.records);
         let upto = flush.watermarks.flushed.load();
         let begun = Instant::now();
         stream::sync(&flush.segments, from, upto).map_err(|error| self.poison().set(error))?;
-        flush.counters.latency.record(begun.elapsed());
+        let took = begun.elapsed();
+        flush.counters.latency.record(took);
         count(&flush.counters.syncs, 1);
         let synced = read(&flush.counters.records_synced);
         count(&flush.counters.records_synced, records.saturating_sub(synced));
         flush.watermarks.durable.advance(upto);
         flush.segments.retire_below(upto >> flush.segments.shift);
-        Ok(())
+        Ok(took)
     }
 
-    /// Wakes whoever has nothing more to wait for, and makes the first of the others the leader.
-    fn hand_on(&self, failed: bool) {
-        let mut queue = self.queue.lock();
+    /// Wakes those whose sync has ended, and one of those who came meanwhile to lead them.
+    fn hand_on(&self, batch: &Batch, synced: &Result<Duration>) {
         let durable = self.durable();
-        let (done, rest): (Vec<_>, Vec<_>) =
-            queue.waiters.drain(..).partition(|waiter| failed || waiter.target <= durable);
-        queue.waiters = rest;
-        let next = queue.waiters.iter().position(|waiter| !waiter.passive);
-        let next = next.map(|at| queue.waiters.remove(at));
-        queue.led = next.is_some();
-        // The next that comes flushes ahead, for those that wait already as well.
-        queue.on_deck = false;
-        drop(queue);
-        // The successor last: what the others commit next may still come into its sync. (Measured on two cores with 8 and
-        // 32 threads: 4.2 and 16 records a sync instead of 3.7 and 13, at no lower rate.)
-        for waiter in done {
-            waiter.wake(DONE);
+        let mut queue = self.queue.lock();
+        let mut served = batch.threads;
+        queue.ended = batch.number;
+        // Who was just about to join when the batch was taken: the records were flushed, and are durable now.
+        let late = queue.next.threads > 0 && queue.next.target <= durable;
+        if late {
+            let late = queue.take();
+            served += late.threads;
+            queue.ended = late.number;
         }
-        if let Some(next) = next {
-            next.wake(LEAD);
+        let left = queue.next.threads;
+        queue.led = left > 0;
+        queue.wanted = left > 0;
+        self.arrived.store(left, Ordering::Relaxed);
+        queue.round.end(served, left, synced.as_ref().ok().copied());
+        drop(queue);
+        // Those who were served first: what they commit next may still come into the sync that follows.
+        if batch.threads > 1 {
+            self.queue.wake_all(place(batch.number));
+        }
+        if late {
+            self.queue.wake_all(place(batch.number + 1));
+        } else if left > 0 {
+            self.queue.wake_one(place(batch.number + 1));
+        }
+        for waiter in &*self.passive.lock() {
+            // Release: pairs with the acquire in `wait_durable`.
+            if (synced.is_err() || waiter.target <= durable) && !waiter.told.swap(true, Ordering::Release) {
+                waiter.thread.unpark();
+            }
         }
     }
 }

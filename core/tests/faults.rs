@@ -499,3 +499,30 @@ fn recovery_needs_no_free_space() {
         assert_eq!(records(&opened(&again.crash(len as u64))).len(), 3);
     }
 }
+
+/// Reached by a loss of power, two opens whose syncs fail, and another loss of power: the model found it (`edge-entry`).
+#[test]
+fn an_old_entry_at_the_durable_position_is_not_believed() {
+    let disk = SimStorage::new();
+    let wal = opened(&disk);
+    wal.append(&[1; 4064 - 8]).expect("appended");
+    wal.sync().expect("synced");
+    let lost = wal.append(&[2; 24]).expect("appended").get();
+    assert_eq!(wal.append(b"shut out").expect("appended").get(), 4096);
+    wal.flush().expect("flushed");
+    let disk = disk.kill();
+    let mut first = disk.read_file(&segment_name(0)).expect("there");
+    first[(HEADER_SIZE + lost) as usize..].fill(0);
+    disk.write_file(&segment_name(0), &first);
+    let second = disk.read_file(&segment_name(1)).expect("there");
+    // The epoch record fills the first segment; everything up to the second one is durable.
+    let recovered = opened(&disk);
+    assert_eq!(recovered.durable_lsn().get(), 4096);
+    let disk = disk.kill();
+    disk.write_file(&segment_name(1), &second);
+    for _ in 0..3 {
+        let wal = opened(&disk.kill());
+        let found: Vec<_> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
+        assert_eq!(found, [0], "what was shut out is back");
+    }
+}

@@ -16,7 +16,7 @@ use loom as checker;
 use shuttle as checker;
 
 pub(crate) use checker::hint;
-pub(crate) use checker::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use checker::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 
 // The threads of a model are all run by the one thread that runs the model.
 thread_local! {
@@ -38,6 +38,11 @@ fn time_passes() -> bool {
         thread::yield_now();
     }
     passes
+}
+
+/// As a timed wait that nobody ends.
+pub(crate) fn let_time_pass() {
+    time_passes();
 }
 
 /// A reading of that clock.
@@ -104,9 +109,8 @@ pub(crate) mod thread {
         Builder::new().spawn(run).expect("a checker starts every thread")
     }
 
-    /// As a timed wait that nobody ends.
     pub(crate) fn sleep(_time: super::Duration) {
-        super::time_passes();
+        super::let_time_pass();
     }
 
     /// Waits to be unparked, or for time to pass.
@@ -208,6 +212,35 @@ impl Condvar {
 
     pub(crate) fn notify_all(&self) {
         self.0.notify_all();
+    }
+}
+
+/// A lock, and two places where a crowd waits under it.
+pub(crate) struct Crowd<T> {
+    lock: Mutex<T>,
+    places: [Condvar; 2],
+}
+
+impl<T> Crowd<T> {
+    pub(crate) fn new(value: T) -> Crowd<T> {
+        Crowd { lock: Mutex::new(value), places: [Condvar::new(), Condvar::new()] }
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.lock.lock()
+    }
+
+    pub(crate) fn wait<'a>(&self, mut guard: MutexGuard<'a, T>, place: usize) -> MutexGuard<'a, T> {
+        self.places[place].wait(&mut guard);
+        guard
+    }
+
+    pub(crate) fn wake_one(&self, place: usize) {
+        self.places[place].notify_one();
+    }
+
+    pub(crate) fn wake_all(&self, place: usize) {
+        self.places[place].notify_all();
     }
 }
 

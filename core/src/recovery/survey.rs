@@ -233,14 +233,20 @@ fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<S
 }
 
 /// A record boundary with a known epoch, not above the last position known to be durable, as late as the headers tell.
+///
+/// An entry is as durable as the first byte of its segment, with which it was synced. Before that an older one may stand in
+/// its place, of a tail that a recovery has shut out: a walk that began there would bring that tail back. The oldest segment
+/// is not entered anew while it is the oldest.
 pub(super) fn starting_point(files: &Files) -> (u64, u32) {
+    let Control { head, end, shift, first_lsn, .. } = files.control;
     let durable = claimed(files);
     // Not behind the last segment either: an entry that names a record there is no log's.
-    let usable = |entry: &&Entry| entry.first_record <= durable.min(files.control.end << files.control.shift);
-    let latest = files.entries.iter().rev().flatten().find(usable);
-    latest.map_or((files.control.first_lsn.max(files.control.head << files.control.shift), 0), |entry| {
-        (entry.first_record, entry.epoch)
-    })
+    let usable = |&(index, entry): &(u64, &Entry)| {
+        entry.first_record <= durable.min(end << shift) && (index == head || index << shift < durable)
+    };
+    let entries = (head..).zip(&files.entries).filter_map(|(index, entry)| Some((index, entry.as_ref()?)));
+    let latest = entries.filter(usable).last();
+    latest.map_or((first_lsn.max(head << shift), 0), |(_, entry)| (entry.first_record, entry.epoch))
 }
 
 /// The highest claim of durability that stands in a control slot or an entry sector.
