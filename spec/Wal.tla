@@ -24,7 +24,7 @@ VARIABLES
     thr,    \* thread -> [pc, pos, n]: what it does, and its claim
     wm,     \* the watermarks: [res, pub, flu, dur]
     buf,    \* [ring, links, run]: memory; run is what the flusher has walked and not yet written
-    gc,     \* group commit: [led, queue, deck, seg, upto, snap, marked]
+    gc,     \* group commit: [led, next, batch, deck, seg, upto, snap, marked]
     ctl,    \* control slots: [mem, cache, disk, dirty, work]
     files,  \* [seg, cache, disk, dirty]
     life,   \* [phase, epoch, poison, sv]: recovering or up; what the survey found
@@ -91,7 +91,7 @@ Limit == ctl.mem.end * SegSize - 1
 -----------------------------------------------------------------------------------------------------------------------------
 Idle == [w \in Writers |-> [pc |-> "idle", pos |-> 0, n |-> 0]]
 Empty == [ring |-> [k \in 0 .. RingSize - 1 |-> Nil], links |-> [k \in 0 .. RingSize - 1 |-> 0], run |-> Nil]
-NoGroup(at) == [led |-> NoOne, queue |-> <<>>, deck |-> NoOne, seg |-> 0, upto |-> 0, snap |-> {}, marked |-> at]
+NoGroup(at) == [led |-> NoOne, next |-> {}, batch |-> {}, deck |-> NoOne, seg |-> 0, upto |-> 0, snap |-> {}, marked |-> at]
 Blank == [f \in Files |-> [k \in 1 .. SegSize + 1 |-> Nil]]
 NoSurvey == [end |-> 0, epoch |-> 0, dur |-> 0, first |-> 0, start |-> 0, corrupt |-> FALSE]
 
@@ -170,12 +170,13 @@ Return(w) ==
     /\ thr' = [thr EXCEPT ![w] = Idle[w]]
     /\ UNCHANGED <<wm, buf, gc, ctl, files, life, ghost, used>>
 
-\* Who waits for room or for a flush on a poisoned log gets the first failure.
+\* Who waits for room or for a flush on a poisoned log gets the first failure; a leader for all who wait with it.
 FailOut(w) ==
     /\ Up /\ life.poison
-    /\ \/ Pc(w) = "claimed" /\ (~Room(w) \/ thr[w].n > RingSize) /\ thr' = [thr EXCEPT ![w] = Idle[w]]
-       \/ Pc(w) \in {"lead", "flush"} /\ Goto(w, "handon")
-    /\ UNCHANGED <<wm, buf, gc, ctl, files, life, ghost, used>>
+    /\ \/ Pc(w) = "claimed" /\ (~Room(w) \/ thr[w].n > RingSize) /\ thr' = [thr EXCEPT ![w] = Idle[w]] /\ UNCHANGED gc
+       \/ Pc(w) \in {"lead", "flush"} /\ Goto(w, "handon") /\ gc' = [gc EXCEPT !.batch = gc.next, !.next = {}, !.deck = NoOne]
+       \/ Pc(w) = "taken" /\ Goto(w, "handon") /\ UNCHANGED gc
+    /\ UNCHANGED <<wm, buf, ctl, files, life, ghost, used>>
 
 -----------------------------------------------------------------------------------------------------------------------------
 (* FLUSH *)
@@ -190,7 +191,7 @@ Follow(p, boundary) ==
 \* Who flushes: a writer that waits for room, the leader, the thread on deck.
 NeedsFlush(w) ==
     \/ Pc(w) = "claimed" /\ (~Room(w) \/ thr[w].n > RingSize) /\ Fault # "no-help"
-    \/ Pc(w) = "flush"
+    \/ Pc(w) \in {"flush", "taken"}
     \/ Pc(w) = "wait" /\ gc.deck = w /\ wm.flu < End(w)
 
 \* Takes the flusher's lock, moves `published` over the run and clears its links.
@@ -245,38 +246,51 @@ FlushFail ==
 -----------------------------------------------------------------------------------------------------------------------------
 (* SYNC *)
 
-\* A thread wants its record durable: nothing to do, or it leads, or it waits, and is on deck if nobody is.
+\* A thread wants its record durable: nothing to do, or it joins the next batch. It leads if nobody does; else it waits, and
+\* is on deck if it is the first while another batch is being synced.
 Join(w) ==
     /\ Up /\ Pc(w) = "published"
     /\ IF wm.dur >= End(w) /\ ~life.poison THEN Goto(w, "acked") /\ UNCHANGED gc
        ELSE IF life.poison THEN thr' = [thr EXCEPT ![w] = Idle[w]] /\ UNCHANGED gc
-       ELSE IF gc.led = NoOne THEN Goto(w, "lead") /\ gc' = [gc EXCEPT !.led = w]
+       ELSE IF gc.led = NoOne THEN Goto(w, "lead") /\ gc' = [gc EXCEPT !.led = w, !.next = @ \cup {w}]
        ELSE /\ Goto(w, "wait")
-            /\ gc' = [gc EXCEPT !.queue = Append(@, w), !.deck = IF @ = NoOne THEN w ELSE @]
+            /\ gc' = [gc EXCEPT !.next = @ \cup {w}, !.deck = IF gc.next = {} /\ gc.batch # {} THEN w ELSE @]
+    /\ UNCHANGED <<wm, buf, ctl, files, life, ghost, used>>
+
+\* One of the next batch becomes its leader, whichever wakes first.
+TakeLead(w) ==
+    /\ Up /\ Pc(w) = "wait" /\ w \in gc.next /\ gc.led = "wanted"
+    /\ Goto(w, "lead")
+    /\ gc' = [gc EXCEPT !.led = w]
     /\ UNCHANGED <<wm, buf, ctl, files, life, ghost, used>>
 
 \* The leader leaves a marker with the durable position it knows, where that needs no waiting: evidence for a recovery.
 LeaveMarker(w) ==
     /\ Works /\ Pc(w) = "lead"
-    /\ IF wm.dur >= End(w) THEN Goto(w, "handon") /\ UNCHANGED <<wm, buf, gc, ghost, files>>
-       ELSE
-        /\ Goto(w, "flush")
-        /\ IF wm.dur > gc.marked /\ wm.res + 1 <= Min(Limit, wm.flu + RingSize)
-           THEN LET c == Marker(wm.res, "mark", life.epoch, wm.dur) IN
-                /\ wm' = [wm EXCEPT !.res = @ + 1]
-                /\ buf' = [buf EXCEPT !.ring[wm.res % RingSize] = c, !.links[wm.res % RingSize] = 1]
-                /\ gc' = [gc EXCEPT !.marked = wm.dur]
-                /\ ghost' = [ghost EXCEPT !.log[wm.res] = c]
-                /\ files' = [files EXCEPT !.seg = Activated(@, wm.res + 1)]
-           ELSE UNCHANGED <<wm, buf, gc, ghost, files>>
+    /\ Goto(w, "flush")
+    /\ IF wm.dur > gc.marked /\ wm.res + 1 <= Min(Limit, wm.flu + RingSize)
+       THEN LET c == Marker(wm.res, "mark", life.epoch, wm.dur) IN
+            /\ wm' = [wm EXCEPT !.res = @ + 1]
+            /\ buf' = [buf EXCEPT !.ring[wm.res % RingSize] = c, !.links[wm.res % RingSize] = 1]
+            /\ gc' = [gc EXCEPT !.marked = wm.dur]
+            /\ ghost' = [ghost EXCEPT !.log[wm.res] = c]
+            /\ files' = [files EXCEPT !.seg = Activated(@, wm.res + 1)]
+       ELSE UNCHANGED <<wm, buf, gc, ghost, files>>
     /\ UNCHANGED <<ctl, life, used>>
 
 DirtyIn(i) == {l \in files.dirty : files.seg[l[1]].idx = i}
 
-\* Its records are flushed: the leader reads `flushed`, and only then begins to sync. A sync covers what was written before
-\* it began (`snap`).
-BeginSync(w) ==
+\* Its own record is flushed: the leader closes the batch. Who comes from now on joins the next one.
+TakeBatch(w) ==
     /\ Works /\ Pc(w) = "flush" /\ wm.flu >= End(w)
+    /\ Goto(w, "taken")
+    /\ gc' = [gc EXCEPT !.batch = gc.next, !.next = {}, !.deck = NoOne]
+    /\ UNCHANGED <<wm, buf, ctl, files, life, ghost, used>>
+
+\* The records of the batch are flushed: the leader reads `flushed`, and only then begins to sync. A sync covers what was
+\* written before it began (`snap`).
+BeginSync(w) ==
+    /\ Works /\ Pc(w) = "taken" /\ (Fault = "own-only" \/ \A v \in gc.batch : wm.flu >= End(v))
     /\ Goto(w, "sync")
     /\ LET last == (wm.flu - 1) \div SegSize
            i == IF Fault = "newest-only" THEN last ELSE wm.dur \div SegSize
@@ -303,23 +317,22 @@ SyncFail(w) ==
     /\ \E disk \in Partly(gc.snap, files.cache) : files' = [files EXCEPT !.disk = disk, !.dirty = @ \ gc.snap]
     /\ life' = [life EXCEPT !.poison = Fault # "retry-sync"]
     /\ gc' = [gc EXCEPT !.seg = 0, !.upto = 0, !.snap = {}]
-    /\ Goto(w, IF Fault = "retry-sync" THEN "flush" ELSE "handon")
+    /\ Goto(w, IF Fault = "retry-sync" THEN "taken" ELSE "handon")
     /\ used' = [used EXCEPT !.fails = @ + 1]
     /\ UNCHANGED <<wm, buf, ctl, ghost>>
 
-\* The leader wakes those whose records are durable, and makes the first of the others the leader. After a failure it wakes
-\* all. Each looks at `durable` for its own verdict.
+\* The leader wakes its batch, and the next one as well if that came just too late for it and is durable all the same; else
+\* one of that is wanted as the leader. After a failure each member finds that its record is not durable.
 HandOn(w) ==
     /\ Up /\ Pc(w) = "handon"
-    /\ LET done(v) == life.poison \/ Fault = "wake-all" \/ End(v) <= wm.dur
-           rest == SelectSeq(gc.queue, LAMBDA v : ~done(v))
-           next == IF rest = <<>> \/ Fault = "no-successor" THEN NoOne ELSE Head(rest)
-           woken(v) == v = w \/ (Pc(v) = "wait" /\ done(v))
-       IN /\ gc' = [gc EXCEPT !.led = next, !.deck = NoOne, !.queue = IF next = NoOne THEN rest ELSE Tail(rest)]
-          /\ thr' = [v \in Writers |->
-                IF woken(v) THEN IF wm.dur >= End(v) \/ (Fault = "wake-all" /\ ~life.poison)
-                                 THEN [thr[v] EXCEPT !.pc = "acked"] ELSE Idle[v]
-                ELSE IF v = next THEN [thr[v] EXCEPT !.pc = "lead"] ELSE thr[v]]
+    /\ LET late == \A v \in gc.next : End(v) <= wm.dur
+           rest == IF late THEN {} ELSE gc.next
+           told == gc.batch \cup (gc.next \ rest) \cup (IF Fault = "wake-all" THEN gc.next ELSE {})
+           durable(v) == wm.dur >= End(v) \/ (Fault \in {"wake-all", "own-only"} /\ ~life.poison)
+       IN /\ gc' = [gc EXCEPT !.led = IF rest = {} \/ Fault = "no-successor" THEN NoOne ELSE "wanted",
+                             !.next = rest \ told, !.batch = {}, !.deck = NoOne]
+          /\ thr' = [v \in Writers |-> IF v \notin told THEN thr[v]
+                                      ELSE IF durable(v) THEN [thr[v] EXCEPT !.pc = "acked"] ELSE Idle[v]]
     /\ UNCHANGED <<wm, buf, ctl, files, life, ghost, used>>
 
 -----------------------------------------------------------------------------------------------------------------------------
@@ -593,7 +606,7 @@ Finish ==
 
 -----------------------------------------------------------------------------------------------------------------------------
 Append_(w) == Copy(w) \/ Publish(w) \/ WriteDirect(w) \/ FailOut(w)
-Commit(w) == LeaveMarker(w) \/ BeginSync(w) \/ EndSync(w) \/ SyncFail(w) \/ HandOn(w)
+Commit(w) == TakeLead(w) \/ LeaveMarker(w) \/ TakeBatch(w) \/ BeginSync(w) \/ EndSync(w) \/ SyncFail(w) \/ HandOn(w)
 Recover == Survey \/ Rewrite \/ SyncTail \/ WriteEpoch \/ SyncEpoch \/ Finish
 Crash == Kill \/ PowerLoss
 

@@ -8,15 +8,15 @@ EXTENDS Wal
 Recovering == life.phase \notin {"up", "down", "corrupt"}
 \* How far the log reaches for a reader: what was flushed, or what a recovery has accepted.
 Accepted == IF Up THEN wm.flu ELSE IF Recovering THEN life.sv.end ELSE 0
-Pcs == {"idle", "claimed", "copied", "published", "lead", "wait", "flush", "sync", "handon", "acked"}
+Pcs == {"idle", "claimed", "copied", "published", "lead", "wait", "flush", "taken", "sync", "handon", "acked"}
 Locs == Files \X (1 .. SegSize + 1)
 
 TypeOK ==
     /\ \A w \in Writers : thr[w].pc \in Pcs /\ thr[w].pos \in 0 .. NPos /\ thr[w].n \in Sizes \cup {0}
     /\ \A p \in {wm.res, wm.pub, wm.flu, wm.dur, ghost.dur, gc.upto, gc.marked} : p \in 0 .. NPos
     /\ \A k \in DOMAIN buf.links : buf.links[k] \in 0 .. RingSize
-    /\ gc.led \in Writers \cup {NoOne} /\ gc.deck \in Writers \cup {NoOne}
-    /\ Len(gc.queue) <= Cardinality(Writers) /\ gc.snap \subseteq Locs /\ files.dirty \subseteq Locs
+    /\ gc.led \in Writers \cup {NoOne, "wanted"} /\ gc.deck \in Writers \cup {NoOne}
+    /\ gc.next \cup gc.batch \subseteq Writers /\ gc.next \cap gc.batch = {} /\ gc.snap \subseteq Locs /\ files.dirty \subseteq Locs
     /\ \A f \in Files : /\ files.seg[f].idx \in (0 .. MaxSegs - 1) \cup {NoIdx}
                         /\ files.seg[f].st \in {"Queued", "Active", "Writing"}
     /\ ctl.dirty \subseteq {0, 1} /\ life.poison \in BOOLEAN
@@ -94,7 +94,7 @@ NoFalseCorrupt == life.phase # "corrupt"
 
 WriteCompletion == \A w \in Writers : UnderWay(w) ~> ~UnderWay(w)
 SyncCompletion ==
-    \A w \in Writers : Pc(w) \in {"lead", "wait", "flush", "sync", "handon"} ~> Pc(w) \in {"acked", "idle"}
+    \A w \in Writers : Pc(w) \in {"lead", "wait", "flush", "taken", "sync", "handon"} ~> Pc(w) \in {"acked", "idle"}
 
 -----------------------------------------------------------------------------------------------------------------------------
 (* States that must be reached, or the model proves nothing. TLC is given the negations and must find each violated. *)

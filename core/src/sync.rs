@@ -178,8 +178,10 @@ impl Sync {
         if self.durable() >= target {
             return Ok(());
         }
-        // Every failure of a leader poisons; were one not to, this would still not be a success.
-        Err(self.poison().check().err().unwrap_or(Error::Closed))
+        // A sync covers its whole batch, and every failure poisons; were one not to, this would still not be a success.
+        let failure = self.poison().check().err();
+        debug_assert!(failure.is_some(), "a sync ended without {target}, which one of its batch waits for");
+        Err(failure.unwrap_or(Error::Closed))
     }
 
     /// Waits until `target` is durable by the syncs of others; `false` if `timeout` passed first.
