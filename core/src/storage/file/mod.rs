@@ -17,7 +17,7 @@ mod sys;
 #[cfg(not(any(unix, windows)))]
 compile_error!("libwal knows the files of Unix and of Windows only");
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))] // Nothing in it is for a checker.
 mod tests;
 
 use sys::Directory;
