@@ -19,7 +19,7 @@ Run = Callable[..., Any]
 
 def test_a_commit_is_durable_when_it_is_told(path: Path, run: Run) -> None:
     async def main() -> None:
-        async with wal.open(path) as log:
+        async with wal.open(path, segment_size=1 << 20) as log:
             for n in range(20):
                 lsn = await log.commit(b"%d" % n)
                 assert lsn < log.durable_lsn
@@ -28,13 +28,13 @@ def test_a_commit_is_durable_when_it_is_told(path: Path, run: Run) -> None:
         assert log.closed
 
     run(main())
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert [data for _, data in log] == [b"%d" % n for n in [*range(20), *range(200)]]
 
 
 def test_a_thousand_commits_need_few_syncs_and_no_threads(path: Path, run: Run) -> None:
     async def main() -> None:
-        with wal.open(path) as log:
+        with wal.open(path, segment_size=1 << 20) as log:
             await log.commit(b"first")
             before, threads = log.stats().syncs, threading.active_count()
             commits = [log.commit(b"x" * 100) for _ in range(1000)]
@@ -53,7 +53,7 @@ def test_many_tasks(path: Path, run: Run) -> None:
         return [await log.commit(b"%d %d" % (nth, n)) for n in range(20)]
 
     async def main() -> None:
-        with wal.open(path) as log:
+        with wal.open(path, segment_size=1 << 20) as log:
             given = await asyncio.gather(*(client(log, nth) for nth in range(100)))
             for lsns in given:
                 assert lsns == sorted(lsns)
@@ -64,7 +64,7 @@ def test_many_tasks(path: Path, run: Run) -> None:
 
 def test_synced(path: Path, run: Run) -> None:
     async def main() -> None:
-        with wal.open(path) as log:
+        with wal.open(path, segment_size=1 << 20) as log:
             lsns = [log.append(b"x") for _ in range(10)]
             assert log.durable_lsn == 0
             assert await log.synced(lsns[3]) == lsns[3]
@@ -103,13 +103,13 @@ def test_without_a_loop_there_is_no_commit(log: wal.Log) -> None:
 
 def test_closing_tells_all_that_is_pending(path: Path, run: Run) -> None:
     async def main() -> None:
-        log = wal.open(path)
+        log = wal.open(path, segment_size=1 << 20)
         commits = [log.commit(b"%d" % n) for n in range(500)]
         log.close()  # in the loop's own thread, which delivers only afterwards
         lsns = await asyncio.wait_for(asyncio.gather(*commits), 10)
         assert list(lsns) == sorted(lsns) and len(set(lsns)) == 500
 
-        log = wal.open(path)
+        log = wal.open(path, segment_size=1 << 20)
         commits = [log.commit(b"%d" % n) for n in range(500)]
         await log.aclose()
         await asyncio.wait_for(asyncio.gather(*commits), 10)
@@ -120,7 +120,7 @@ def test_closing_tells_all_that_is_pending(path: Path, run: Run) -> None:
         closer.join()
 
     async def in_another_thread() -> None:
-        log = wal.open(path)
+        log = wal.open(path, segment_size=1 << 20)
         commits = [log.commit(b"%d" % n) for n in range(500)]
         close(log)  # in the same turn of the loop, before any of them has asked
         await asyncio.wait_for(asyncio.gather(*commits), 10)
@@ -131,7 +131,7 @@ def test_closing_tells_all_that_is_pending(path: Path, run: Run) -> None:
 
 def test_a_cancelled_commit_is_passed_over(path: Path, run: Run) -> None:
     async def main() -> None:
-        with wal.open(path) as log:
+        with wal.open(path, segment_size=1 << 20) as log:
             tasks = [asyncio.ensure_future(log.commit(b"%d" % n)) for n in range(100)]
             for task in tasks[::2]:
                 task.cancel()
@@ -175,7 +175,7 @@ def test_a_waiting_record_is_what_it_was_when_handed_over(path: Path, run: Run) 
 
 
 def test_two_loops_on_one_log(path: Path, run: Run) -> None:
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
 
         async def main() -> int:
             return len(set(await asyncio.gather(*(log.commit(b"x") for _ in range(200)))))
@@ -192,7 +192,7 @@ def test_two_loops_on_one_log(path: Path, run: Run) -> None:
 
 
 def test_a_loop_that_is_closed_with_commits_pending_hurts_nobody(path: Path) -> None:
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
 
         async def main() -> None:
             for n in range(100):
@@ -206,7 +206,7 @@ def test_a_loop_that_is_closed_with_commits_pending_hurts_nobody(path: Path) -> 
 
 def test_following_in_a_loop(path: Path, run: Run) -> None:
     async def main() -> None:
-        log = wal.open(path)
+        log = wal.open(path, segment_size=1 << 20)
         seen: list[bytes] = []
 
         async def follow() -> None:
@@ -231,7 +231,7 @@ def test_following_in_a_loop(path: Path, run: Run) -> None:
 
 def test_a_cancelled_iteration_loses_no_record(path: Path, run: Run) -> None:
     async def main() -> None:
-        with wal.open(path) as log:
+        with wal.open(path, segment_size=1 << 20) as log:
             log.append_many(b"%d" % n for n in range(5000))
             reader = log.follow(timeout=5)
             seen: list[int] = []

@@ -105,7 +105,7 @@ def test_the_object_is_let_go_and_was_not_changed(log: wal.Log) -> None:
 
 
 def test_views_own_what_they_show(path: Path) -> None:
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         lsns = log.append_many(b"%06d" % n for n in range(50_000))
         views = {lsn: data for lsn, data in log.read_from(view=True)}
         one = log.read(lsns[17], view=True)

@@ -43,7 +43,7 @@ def in_child(child: Callable[[], object]) -> str:
 
 @forks
 def test_the_child_s_use_raises_and_the_parent_is_unharmed(path: Path) -> None:
-    log = wal.open(path)
+    log = wal.open(path, segment_size=1 << 20)
     log.append_many(b"%d" % n for n in range(10))
     reader, fresh, batches = log.read_from(), log.read_from(), log.read_from().batches(2)
     next(reader)  # the rest is read ahead, and not the child's either
@@ -86,9 +86,9 @@ def test_the_child_s_use_raises_and_the_parent_is_unharmed(path: Path) -> None:
     assert in_child(lambda: log.__del__()) == "None", "no warning, no close"
     assert next(reader)[1] == b"1" and log.append_and_sync(b"still") > 0
     with pytest.raises(wal.LockedError):
-        wal.open(path)
+        wal.open(path, segment_size=1 << 20)
     log.close()
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert log.stats().closed_cleanly and len(list(log)) == 11
 
 
@@ -104,7 +104,7 @@ async def synced(log: wal.Log) -> int:
 def test_a_child_that_exits_as_programs_do_leaves_the_log_alone(path: Path) -> None:
     code = """
         import os, sys, wal
-        log = wal.open(sys.argv[1])
+        log = wal.open(sys.argv[1], segment_size=1 << 20)
         log.append_and_sync(b"before")
         pid = os.fork()
         if pid == 0:
@@ -112,7 +112,7 @@ def test_a_child_that_exits_as_programs_do_leaves_the_log_alone(path: Path) -> N
         assert os.waitpid(pid, 0)[1] == 0
         log.append_and_sync(b"after")
         try:
-            wal.open(sys.argv[1])
+            wal.open(sys.argv[1], segment_size=1 << 20)
         except wal.LockedError:
             print("still locked")
     """
@@ -120,7 +120,7 @@ def test_a_child_that_exits_as_programs_do_leaves_the_log_alone(path: Path) -> N
     assert (done.returncode, done.stdout) == (0, "still locked\n"), done.stderr
     # Newer interpreters warn of the fork itself.
     assert "Error" not in done.stderr and "ignored" not in done.stderr, done.stderr
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert [data for _, data in log] == [b"before", b"after"] and log.stats().closed_cleanly
 
 
@@ -156,7 +156,7 @@ def test_forks_while_other_threads_and_a_loop_are_at_work(path: Path) -> None:
     threads[3].join(30)
     assert not any(thread.is_alive() for thread in threads)
     assert wal.verify(path).is_sound
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert b"child" not in {data for _, data in log}
 
 
@@ -174,7 +174,7 @@ SHARED: wal.Log
 @forks
 def test_a_pool_of_forked_workers(path: Path) -> None:
     global SHARED
-    with wal.open(path) as SHARED:
+    with wal.open(path, segment_size=1 << 20) as SHARED:
         SHARED.append_and_sync(b"one")
         with multiprocessing.get_context("fork").Pool(3) as pool:
             assert set(pool.map(use_in_a_pool, range(20))) == {"ForkedError -11"}
@@ -219,7 +219,7 @@ def test_a_log_is_not_sent_to_another_process(log: wal.Log) -> None:
 
 def ended(path: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Runs a program that leaves a log open at its end."""
-    prologue = "import asyncio, sys, threading, time\nimport wal\nlog = wal.open(sys.argv[1])\n"
+    prologue = "import asyncio, sys, threading, time\nimport wal\nlog = wal.open(sys.argv[1], segment_size=1 << 20)\n"
     begun = time.monotonic()
     done = python(prologue + textwrap.dedent(code), path, timeout=60)
     assert time.monotonic() - begun < 30
@@ -228,7 +228,7 @@ def ended(path: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 
 def records(path: Path) -> list[bytes]:
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert log.stats().closed_cleanly
         return [data for _, data in log]
 
@@ -252,7 +252,7 @@ def test_a_daemon_thread_appends_into_the_exit(path: Path) -> None:
     done = ended(path, code)
     assert "Fatal" not in done.stderr and "panicked" not in done.stderr, done.stderr
     lsn = int(done.stdout)
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert log.stats().closed_cleanly
         assert log.read(lsn) == b"the last word"
     assert wal.verify(path).is_sound
@@ -302,12 +302,12 @@ def test_an_exit_reports_what_a_close_failed_with(path: Path) -> None:
     """
     if sys.platform != "linux":
         pytest.skip("limits the size of a file as Linux does")
-    done = python("import sys, wal\nlog = wal.open(sys.argv[1])\n" + textwrap.dedent(code), path)
+    done = python("import sys, wal\nlog = wal.open(sys.argv[1], segment_size=1 << 20)\n" + textwrap.dedent(code), path)
     assert "PoisonedError" in done.stderr and "File too large" in done.stderr
 
 
 def test_os_exit_is_a_kill(path: Path) -> None:
     ended(path, "import os\nlog.append_and_sync(b'synced')\nlog.append(b'not')\nos._exit(0)")
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert [data for _, data in log][:1] == [b"synced"]
         assert not log.stats().closed_cleanly

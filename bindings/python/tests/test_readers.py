@@ -86,7 +86,7 @@ def test_following_gives_what_comes(path: Path, log: wal.Log) -> None:
 
 
 def test_following_ends_with_the_timeout_or_the_log(path: Path) -> None:
-    log = wal.open(path)
+    log = wal.open(path, segment_size=1 << 20)
     begun = time.monotonic()
     assert list(log.follow(timeout=0.2)) == []
     assert 0.19 < time.monotonic() - begun < 5

@@ -63,7 +63,7 @@ def test_many_threads_make_one_stream(path: Path) -> None:
 
 
 def test_threads_that_commit_share_syncs(path: Path) -> None:
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         together(8, lambda _: [log.append_and_sync(b"x") for _ in range(100)])
         stats = log.stats()
     assert stats.syncs < 600, f"{stats.syncs} syncs for 800 commits"
@@ -103,7 +103,7 @@ def test_nothing_that_waits_holds_the_interpreter(path: Path) -> None:
         "append_and_sync": lambda: log.append_and_sync(big),
         "read": lambda: wal.verify(path),
         "close": lambda: log.close(),
-        "open": lambda: wal.open(path).close(),
+        "open": lambda: wal.open(path, segment_size=1 << 20).close(),
     }
     for name, call in calls.items():
         if name == "close":
@@ -174,5 +174,5 @@ def test_closing_under_appending_threads(path: Path) -> None:
             pass
 
     together(4, work)
-    with wal.open(path) as log:
+    with wal.open(path, segment_size=1 << 20) as log:
         assert [lsn for lsn, _ in log] == sorted(appended), "what was accepted is durable after a close"
