@@ -191,7 +191,6 @@ impl Reserve {
 
     /// Claims `size` bytes if that needs no waiting: the space is prepared and the claim ends at or below `room_end`, the
     /// end of the free ring space. A compare-and-swap, since nothing may be added that does not stand.
-    #[inline]
     pub(crate) fn try_claim(&self, size: u64, room_end: u64) -> Result<Claim, Refused> {
         loop {
             let limit = self.limit.load(Ordering::Acquire);

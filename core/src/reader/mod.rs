@@ -15,7 +15,8 @@ mod seek;
 pub use iter::{Iter, Record, RecordRef};
 pub(crate) use seek::{Hole, Source, head_lsn, read_record, seek};
 
-/// How much is read at once, in bytes. Larger records are read whole only where somebody wants their payload.
+/// How much is read at once, in bytes; no more than a segment. Larger records are read whole only where somebody wants their
+/// payload.
 const CHUNK: usize = 256 << 10;
 
 /// The segment files of one log, for reading.
@@ -315,10 +316,11 @@ impl Cursor {
         self.to -= self.from;
         self.from = 0;
         let left = usize::try_from(end - self.position).unwrap_or(usize::MAX);
-        let room = wanted.max(CHUNK).min(left.max(self.to));
+        let chunk = CHUNK.min(1 << self.input.shift);
+        let room = wanted.max(chunk).min(left.max(self.to));
         if self.buffer.len() != room {
             self.buffer.resize(room.max(self.to), 0);
-            self.buffer.shrink_to(room.max(CHUNK));
+            self.buffer.shrink_to(room.max(chunk));
         }
         while self.to < wanted {
             let at = self.position + self.to as u64;

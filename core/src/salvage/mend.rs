@@ -142,11 +142,11 @@ fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
     let len = HEADER_SIZE + (1 << control.shift);
     file.allocate(len).map_err(failed)?;
     let old = if state.exists { Some(storage.open(&name, Mode::Read).map_err(failed)?) } else { None };
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
     let mut offset = 0;
     // Zeros are written where there is nothing to copy, so that all of the file holds data.
     while offset < len {
-        let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(PIECE);
+        let piece = usize::try_from(len - offset).unwrap_or(PIECE).min(buffer.len());
         buffer.fill(0);
         if let Some(old) = &old {
             old.read_at(&mut buffer[..piece], offset).map_err(failed)?;

@@ -367,7 +367,7 @@ fn next_valid(input: &Input, from: u64, to: u64, epoch: u32, epochs: &[u32]) -> 
     const WINDOW: usize = 1 << 20;
     let mut reader = input.again();
     let mut words = input.again();
-    let mut window = vec![0; WINDOW];
+    let mut window = vec![0; WINDOW.min(usize::try_from(to.saturating_sub(from)).unwrap_or(WINDOW))];
     let mut at = from;
     while at < to {
         // Nothing begins in bytes that are not there, however many the headers say there should be.
@@ -376,7 +376,7 @@ fn next_valid(input: &Input, from: u64, to: u64, epoch: u32, epochs: &[u32]) -> 
             at = there;
             continue;
         }
-        let wanted = WINDOW.min(usize::try_from(to - at).unwrap_or(WINDOW));
+        let wanted = window.len().min(usize::try_from(to - at).unwrap_or(WINDOW));
         let mut kept = 0;
         while kept < wanted {
             kept += reader.read(at + kept as u64, &mut window[kept..wanted])?.unwrap_or(0);

@@ -145,24 +145,8 @@ impl Writer {
         Ok((position, end))
     }
 
-    /// Appends one record if that needs no waiting. Short ones go a way as short as that of [`Writer::append`].
-    #[inline]
+    /// Appends one record if that needs no waiting.
     pub(super) fn try_append(&self, data: &[u8]) -> Result<u64> {
-        let flush = &*self.flush;
-        if data.len() < self.short {
-            if let Ok(mut claim) = self.reserve.try_claim(record_size(data.len()), flush.room_end()) {
-                if !flush.ring.write_short(&mut claim, flush.seal, Kind::Data, data) {
-                    flush.ring.write_record(&mut claim, flush.seal, Kind::Data, data);
-                }
-                return Ok(self.tried(claim));
-            }
-        }
-        self.try_append_any(data)
-    }
-
-    /// Appends a record of any length if that needs no waiting, or says why not.
-    #[cold]
-    fn try_append_any(&self, data: &[u8]) -> Result<u64> {
         self.check_len(data.len() as u64)?;
         let size = record_size(data.len());
         if size > self.flush.ring.capacity() {
@@ -176,19 +160,13 @@ impl Writer {
                 return Err(Error::Full);
             }
         };
-        self.flush.ring.write_record(&mut claim, self.flush.seal, Kind::Data, data);
-        Ok(self.tried(claim))
-    }
-
-    /// The end of an append that may not wait: publishes the claim and returns its position.
-    #[inline]
-    fn tried(&self, claim: Claim) -> u64 {
         let (position, end) = (claim.position(), claim.end());
+        self.flush.ring.write_record(&mut claim, self.flush.seal, Kind::Data, data);
         self.flush.publish.publish(claim);
         if crosses(position, end, self.flush.run_length()) {
             self.signal.raise();
         }
-        position
+        Ok(position)
     }
 
     /// Appends all of `records` in one claim: all or nothing across a crash. Returns their positions and the end.
