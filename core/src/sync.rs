@@ -19,6 +19,9 @@ use crate::stream;
 
 /// How often a passive waiter looks whether the log was poisoned.
 const LOOK_UP: Duration = Duration::from_millis(100);
+/// A leader that waits for company keeps a processor busy, also where a sync takes tens of milliseconds: this is as long as it
+/// does. Threads that are not back by then have something else to do.
+const LONGEST_WAIT: Duration = Duration::from_millis(1);
 /// After so many waits in vain, in a row, a leader waits again after `1 << MOST_MISSES` syncs.
 const MOST_MISSES: u32 = 6;
 
@@ -81,14 +84,15 @@ impl Round {
 
     /// Until when a leader waits for the threads of this round: half a sync at most.
     fn patience(&self) -> Option<Instant> {
-        (self.threads > 1 && self.rest == 0).then(|| self.ended + self.sync / 2)
+        (self.threads > 1 && self.rest == 0).then(|| self.ended + (self.sync / 2).min(LONGEST_WAIT))
     }
 
     /// Notes what a wait has brought: it was worthwhile if more threads are served in the same time for it.
     fn waited(&mut self, before: u64, after: u64, time: Duration) {
         let paid = after as f64 * self.sync.as_secs_f64() > before as f64 * (self.sync + time).as_secs_f64();
         self.misses = if paid || after >= self.threads { 0 } else { MOST_MISSES.min(self.misses + 1) };
-        self.rest = (1 << self.misses) - 1;
+        // One of them is this sync.
+        self.rest = 1 << self.misses;
     }
 
     /// Ends with a sync that served `served` threads while `left` came for the next one.
@@ -300,5 +304,63 @@ impl Sync {
                 waiter.thread.unpark();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYNC: Duration = Duration::from_micros(100);
+
+    /// A round of `threads` in a log whose syncs take [`SYNC`].
+    fn round(threads: u64) -> Round {
+        let mut round = Round::first();
+        for _ in 0..100 {
+            round.end(threads, 0, Some(SYNC));
+        }
+        round
+    }
+
+    #[test]
+    fn one_thread_waits_for_nobody_and_no_wait_is_long() {
+        assert_eq!(round(1).patience(), None);
+        let two = round(2);
+        let patience = two.patience().expect("another one may come back").saturating_duration_since(two.ended);
+        assert!(patience <= SYNC / 2 && patience > SYNC / 3, "{patience:?}");
+        let mut slow = two;
+        for _ in 0..1000 {
+            slow.end(2, 0, Some(SYNC * 1000));
+        }
+        let patience = slow.patience().expect("another one may come back").saturating_duration_since(slow.ended);
+        assert_eq!(patience, LONGEST_WAIT);
+    }
+
+    #[test]
+    fn a_sync_that_was_slow_once_is_no_reason_for_patience() {
+        let mut round = round(2);
+        round.end(2, 0, Some(SYNC * 8));
+        assert!(round.sync < SYNC * 2);
+        round.end(2, 0, Some(SYNC));
+        assert_eq!(round.sync, SYNC);
+    }
+
+    #[test]
+    fn waits_in_vain_become_rare_and_one_that_pays_brings_them_back() {
+        let mut round = round(2);
+        // How many syncs begin without a wait after so many waits in vain.
+        for rests in [1, 3, 7, 15, 31, 63, 63, 63] {
+            round.waited(1, 1, SYNC / 2);
+            round.end(1, 1, Some(SYNC));
+            let mut rested = 0;
+            while round.patience().is_none() {
+                round.end(1, 1, Some(SYNC));
+                rested += 1;
+            }
+            assert_eq!(rested, rests);
+        }
+        round.waited(1, 2, SYNC / 10);
+        round.end(2, 0, Some(SYNC));
+        assert!(round.patience().is_some());
     }
 }

@@ -23,8 +23,9 @@ struct GateState {
     writes_held: bool,
     /// How many calls wait.
     waiting: usize,
-    /// How many syncs of segments were let through.
+    /// How many syncs of segments were let through, and how long each takes.
     syncs: usize,
+    sync_takes: Duration,
 }
 
 impl Gate {
@@ -110,6 +111,8 @@ impl StorageFile for GatedFile {
         if self.segment {
             self.gate.pass(|state| state.syncs_held);
             self.gate.set(|state| state.syncs += 1);
+            let takes = self.gate.state.lock().expect("not poisoned").sync_takes;
+            thread::sleep(takes);
         }
         self.file.sync()
     }
@@ -239,4 +242,24 @@ fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
     assert!(matches!(wal.try_append(&[1; 4000]), Err(Error::Full)));
     storage.gate.set(|state| state.allocations_held = false);
     wal.append(&[1; 4000]).expect("appended");
+}
+
+/// Two threads that commit one record after the other share each sync, though each is away for a moment in between; if leaders
+/// did not wait for who is about to come back, they would take turns, with one record in each.
+#[test]
+fn threads_that_come_back_from_a_sync_share_the_next() {
+    const EACH: u64 = 100;
+    let (storage, wal) = opened();
+    storage.gate.set(|state| state.sync_takes = Duration::from_millis(3));
+    let before = storage.gate.syncs();
+    let commits = || {
+        for _ in 0..EACH {
+            wal.append_and_sync(b"one of two").expect("synced");
+            thread::sleep(Duration::from_micros(200));
+        }
+    };
+    thread::scope(|scope| (0..2).for_each(|_| drop(scope.spawn(commits))));
+    let syncs = (storage.gate.syncs() - before) as u64;
+    // As many as one thread makes, and half as many again on a machine that is busy.
+    assert!(syncs <= EACH * 3 / 2, "{syncs} syncs for twice {EACH} commits");
 }
