@@ -46,7 +46,7 @@ pub(crate) fn let_time_pass() {
 }
 
 /// A reading of that clock.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Instant(Duration);
 
 impl Instant {
