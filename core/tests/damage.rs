@@ -122,5 +122,5 @@ fn check(seed: u64) {
 
 #[test]
 fn arbitrary_damage_is_told_read_around_and_mended() {
-    for_each_seed(400, check);
+    for_each_seed(1000, check);
 }
