@@ -3,12 +3,13 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::{contents, open, records, segment_name, small, used};
 use libwal::format::{Control, HEADER_SIZE, Kind, Seal, write_record};
 use libwal::storage::{Fault, SimOp, SimStorage};
-use libwal::{Error, Lsn, Options, Wal};
+use libwal::{Error, Lsn, Options, Recovery, Wal};
 
 fn opened(disk: &SimStorage) -> Wal {
     open(&small(), disk).expect("the log opens")
@@ -524,5 +525,9 @@ fn an_old_entry_at_the_durable_position_is_not_believed() {
         let wal = opened(&disk.kill());
         let found: Vec<_> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
         assert_eq!(found, [0], "what was shut out is back");
+        let report = libwal::verify_on(Arc::new(disk.kill()), 1, &|_| {}).expect("verified");
+        assert_eq!((report.records, report.is_sound()), (1, true), "{report:?}");
+        let salvage = open(&small().recovery(Recovery::Salvage), &disk.kill()).expect("a salvage");
+        assert_eq!(records(&salvage).len(), 1);
     }
 }

@@ -239,6 +239,8 @@ fn input(storage: &Arc<dyn Storage>, files: &Files) -> Input {
 fn ranges(files: &Files) -> Vec<Range> {
     let control = &files.control;
     let prepared = control.end << control.shift;
+    let claims = files.segments.iter().filter_map(|state| state.entry.map(|entry| entry.durable));
+    let durable = claims.fold(control.durable.max(control.clean_end.unwrap_or(0)), u64::max);
     let mut starts: Vec<(u64, Option<u32>)> = Vec::new();
     for state in &files.segments {
         let Some(entry) = state.entry else {
@@ -251,7 +253,10 @@ fn ranges(files: &Files) -> Vec<Range> {
         };
         // A record that spans segments makes several of them name the same boundary; a stale sector behind the end of the
         // log may name an earlier one, or one beyond everything.
-        if starts.last().is_none_or(|&(last, _)| last < entry.first_record) && entry.first_record < prepared {
+        // It is as durable as the first byte of its segment; before that, one of a tail that was shut out may stand there.
+        let believed = state.index == control.head || state.index << control.shift < durable;
+        if believed && starts.last().is_none_or(|&(last, _)| last < entry.first_record) && entry.first_record < prepared
+        {
             starts.push((entry.first_record, Some(entry.epoch)));
         }
     }
