@@ -52,8 +52,9 @@ impl Ring {
     }
 
     /// Writes the one record that `claim` was made for, if its payload is short (see [`Seal::short`]) and the ring does not
-    /// end within it. `false`: nothing was written.
-    #[inline]
+    /// end within it. `false`: nothing was written. Always inlined: there are two who call it, so the compiler would not, and the
+    /// Python append would take a twentieth longer (`bindings/python/bench.py`).
+    #[inline(always)]
     pub(crate) fn write_short(&self, claim: &mut Claim, seal: Seal, kind: Kind, payload: &[u8]) -> bool {
         debug_assert_ne!(kind, Kind::Padding);
         let word = Word::new(kind, payload.len());

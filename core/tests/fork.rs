@@ -71,3 +71,35 @@ fn every_call_of_the_child_is_refused_and_the_parent_goes_on() {
     let lsns: Vec<_> = log.iter().unwrap().map(|record| record.unwrap().lsn).collect();
     assert_eq!((lsns.len(), lsns[0], lsns[2]), (3, first, second));
 }
+
+/// A process that was forked while a log was open, as a server forks its workers, and lives on.
+#[test]
+fn a_child_neither_gives_the_lock_back_nor_keeps_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("log");
+    let log = Wal::open(&path).unwrap();
+    let first = log.append_and_sync(b"of the parent").unwrap();
+    let (mut told, mut tells) = std::os::unix::net::UnixStream::pair().unwrap();
+    // SAFETY: as in `in_child`; the child runs the log's destructor, which does nothing there, writes to a socket and waits.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork failed");
+    if pid == 0 {
+        drop(log);
+        let _ = std::io::Write::write_all(&mut tells, b"1");
+        loop {
+            // SAFETY: always sound.
+            unsafe { libc::pause() };
+        }
+    }
+    std::io::Read::read_exact(&mut told, &mut [0]).unwrap();
+    assert!(matches!(Wal::open(&path), Err(Error::Locked { .. })), "the child gave the parent's lock back");
+    log.close().unwrap();
+    let reopened = Wal::open(&path);
+    // SAFETY: `pid` is a child that nobody has waited for, and the pointer leads to a live integer.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        libc::waitpid(pid, &mut 0, 0);
+    }
+    let record = reopened.expect("the child kept the lock").read(first).unwrap();
+    assert_eq!(record.data, b"of the parent");
+}

@@ -128,6 +128,7 @@ impl Wal {
     /// # Errors
     /// [`Error::Full`] if it would have to wait, also on a full disk; [`Error::TooLarge`] also if the record is longer than the buffer;
     /// otherwise as [`append`](Wal::append).
+    #[inline]
     pub fn try_append(&self, data: &[u8]) -> Result<Lsn> {
         self.writer()?.try_append(data).map(Lsn::new)
     }

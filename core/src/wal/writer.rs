@@ -145,28 +145,46 @@ impl Writer {
         Ok((position, end))
     }
 
-    /// Appends one record if that needs no waiting.
+    /// Appends one record if that needs no waiting. As for [`Writer::append`], there is no call on the way of
+    /// most records; always inlined, because the compiler would not (`bindings/python/bench.py`: a twentieth).
+    #[inline(always)]
     pub(super) fn try_append(&self, data: &[u8]) -> Result<u64> {
-        self.check_len(data.len() as u64)?;
-        let size = record_size(data.len());
-        if size > self.flush.ring.capacity() {
-            return Err(Error::TooLarge { len: data.len() as u64, max: self.flush.ring.capacity() - 8 });
+        let flush = &*self.flush;
+        let short = data.len() < self.short;
+        if !short {
+            self.check_try_len(data.len())?;
         }
-        let mut claim = match self.reserve.try_claim(size, self.flush.room_end()) {
+        let mut claim = match self.reserve.try_claim(record_size(data.len()), flush.room_end()) {
             Ok(claim) => claim,
-            Err(Refused::Shut) => return Err(self.why_shut()),
-            Err(Refused::NeedSpace | Refused::Full) => {
-                self.signal.raise();
-                return Err(Error::Full);
-            }
+            Err(refused) => return Err(self.why_not_now(&refused)),
         };
         let (position, end) = (claim.position(), claim.end());
-        self.flush.ring.write_record(&mut claim, self.flush.seal, Kind::Data, data);
-        self.flush.publish.publish(claim);
-        if crosses(position, end, self.flush.run_length()) {
+        if !(short && flush.ring.write_short(&mut claim, flush.seal, Kind::Data, data)) {
+            flush.ring.write_record(&mut claim, flush.seal, Kind::Data, data);
+        }
+        flush.publish.publish(claim);
+        if crosses(position, end, flush.run_length()) {
             self.signal.raise();
         }
         Ok(position)
+    }
+
+    #[cold]
+    fn check_try_len(&self, len: usize) -> Result<()> {
+        let (len, max) = (len as u64, self.flush.ring.capacity() - HEADER_WORD as u64);
+        self.check_len(len)?;
+        if len > max { Err(Error::TooLarge { len, max }) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn why_not_now(&self, refused: &Refused) -> Error {
+        match refused {
+            Refused::Shut => self.why_shut(),
+            Refused::NeedSpace | Refused::Full => {
+                self.signal.raise();
+                Error::Full
+            }
+        }
     }
 
     /// Appends all of `records` in one claim: all or nothing across a crash. Returns their positions and the end.

@@ -4,7 +4,8 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::process;
+use std::sync::{Arc, OnceLock};
 
 use super::{Mode, Storage, StorageFile};
 
@@ -68,7 +69,7 @@ impl Storage for FileStorage {
         if !file.metadata()?.is_file() {
             return Err(not_a_regular_file(&path));
         }
-        Ok(Arc::new(OpenFile { file }))
+        Ok(Arc::new(OpenFile::new(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -87,6 +88,25 @@ impl Storage for FileStorage {
 /// A regular file, open.
 struct OpenFile {
     file: File,
+    /// Who took the lock through this handle: the process, and how many forks had happened.
+    locker: OnceLock<(u32, u32)>,
+}
+
+impl OpenFile {
+    fn new(file: File) -> OpenFile {
+        OpenFile { file, locker: OnceLock::new() }
+    }
+}
+
+impl Drop for OpenFile {
+    /// Gives the lock back. To close the file would not be enough: a child that was forked meanwhile has a copy of the
+    /// handle, and the lock with it. In that child nothing is given back, for the lock is the parent's. Two marks, because a fork
+    /// may pass unnoticed by the one, and a process have the same number as its parent, in another name space, in the other.
+    fn drop(&mut self) {
+        if self.locker.get() == Some(&(process::id(), fork_count())) {
+            sys::unlock(&self.file);
+        }
+    }
 }
 
 impl StorageFile for OpenFile {
@@ -120,7 +140,11 @@ impl StorageFile for OpenFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        sys::try_lock(&self.file)
+        let taken = sys::try_lock(&self.file)?;
+        if taken {
+            let _ = self.locker.set((process::id(), fork_count()));
+        }
+        Ok(taken)
     }
 }
 

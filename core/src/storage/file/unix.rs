@@ -199,8 +199,8 @@ fn rename_no_replace(from: &Path, to: &Path) -> io::Result<()> {
 /// Takes the exclusive lock of the file, without waiting.
 ///
 /// `flock`, and not the record locks of `fcntl`: those exclude no other handle of the same process, and the first
-/// handle closed drops them. A child inherits the lock with the handle, and holds it until it exits or executes
-/// another program.
+/// handle closed drops them. A child inherits the lock with the handle, and holds it until [`unlock`], or until it exits or
+/// executes another program.
 pub(super) fn try_lock(file: &File) -> io::Result<bool> {
     loop {
         // SAFETY: the descriptor is open, since `file` is borrowed; no memory is passed.
@@ -214,6 +214,13 @@ pub(super) fn try_lock(file: &File) -> io::Result<bool> {
             _ => return Err(error),
         }
     }
+}
+
+/// Gives the lock of the file back, in every process that has this handle.
+pub(super) fn unlock(file: &File) {
+    // It cannot fail; and if it did, closing the file would give the lock back too, unless a child has it.
+    // SAFETY: as in `try_lock`.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
 }
 
 /// How many forks lie between this process and the first call of [`watch_forks`] in its ancestry.
