@@ -49,7 +49,7 @@ examples:
 python:
 	bindings/python/check
 
-## The model in TLA+, and whether it catches planted faults. About five minutes of processor time.
+## The model in TLA+, and whether it catches planted faults. About four minutes of processor time.
 spec:
 	spec/check
 	spec/check --planted
@@ -62,11 +62,12 @@ $(HARNESSES) $(ELSEWHERE):
 planted:
 	tests/planted/check
 
-## Longer: the model within larger bounds, 20,000 simulated lives of a log, 50,000 under random
-## schedules, half an hour of fuzzing for each target, and all planted bugs. Hours.
+## Longer: the model within larger bounds, 20,000 simulated lives of a log, 50,000 under random schedules, the memory of a
+## 4 GiB replay, half an hour of fuzzing for each target, and all planted bugs. Hours.
 soak:
 	spec/check --soak
 	LIBWAL_SEEDS=20000 $(CARGO) test --release --package libwal --test simulation
+	LIBWAL_BIG=1 $(CARGO) test --release --package libwal --test resident_memory
 	tests/crashes/check --rounds 10 || [ $$? = 77 ]
 	tests/platforms/check || [ $$? = 77 ]
 	LIBWAL_SCHEDULES=50000 tests/schedules/check
