@@ -36,7 +36,7 @@ impl Machine {
             processor: field("/proc/cpuinfo", "model name"),
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             memory_gib: kib / f64::from(1 << 20),
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            kernel: read("/proc/sys/kernel/osrelease").trim().split('.').take(2).collect::<Vec<_>>().join("."),
             file_system: file_system(dir),
             sync_micros: sync_micros(dir),
             load: read("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),

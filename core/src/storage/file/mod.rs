@@ -100,10 +100,10 @@ impl OpenFile {
 
 impl Drop for OpenFile {
     /// Gives the lock back. To close the file would not be enough: a child that was forked meanwhile has a copy of the
-    /// handle, and the lock with it. In that child nothing is given back, for the lock is the parent's. Two marks, because a fork
-    /// may pass unnoticed by the one, and a process have the same number as its parent, in another name space, in the other.
+    /// handle, and the lock with it. In that child nothing is given back, for the lock is the parent's. It has two marks: a fork
+    /// can pass unnoticed by the count, and in a name space of its own a child can have its parent's number.
     fn drop(&mut self) {
-        if self.locker.get() == Some(&(process::id(), fork_count())) {
+        if self.locker.get().is_some_and(|locker| *locker == (process::id(), fork_count())) {
             sys::unlock(&self.file);
         }
     }
