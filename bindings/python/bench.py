@@ -64,8 +64,7 @@ def call_cost(path: Path, quick: bool) -> float:
 
 def file_write(path: Path, quick: bool) -> float:
     """A write and a flush of an unbuffered file for each record, beside an append."""
-    # As many as the buffer holds: what a write leaves in the processor's caches is no part of many appends.
-    count = 2000 if quick else 30_000
+    count = 2000
     with wal.open(path / "log") as log, open(path / "file", "wb", buffering=0) as file:
 
         def append() -> float:
@@ -83,7 +82,7 @@ def file_write(path: Path, quick: bool) -> float:
                 file.flush()
             return (time.perf_counter() - begun) / count
 
-        appended, written = in_turns(10 if quick else 25, append, write)
+        appended, written = in_turns(10 if quick else 200, append, write)
     print(f"append {appended * 1e9:.0f} ns, file.write and flush {written * 1e9:.0f} ns")
     return written / appended
 
