@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import subprocess
 import sys
 import textwrap
@@ -35,6 +36,9 @@ def loops() -> list[Any]:
     try:
         import uvloop
     except ImportError:
+        installed = sys.platform != "win32" and "free-threading" not in sys.version
+        if installed and os.environ.get("LIBWAL_NO_SKIP") == "1":
+            raise
         kinds.append(pytest.param(None, id="uvloop", marks=pytest.mark.skip("no uvloop here")))
     else:
         kinds.append(pytest.param(uvloop.new_event_loop, id="uvloop"))

@@ -9,9 +9,9 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs `test` for many seeds on all processors. `LIBWAL_SEED` replays one; `LIBWAL_SEEDS` says how many otherwise, by
-/// default `fewer`, and three times as many where `CI` is set.
+/// default `fewer`, and five times as many where `CI` is set.
 pub(crate) fn for_each_seed(fewer: u64, test: impl Fn(u64) + Sync) {
-    let default = if std::env::var_os("CI").is_some() { fewer * 3 } else { fewer };
+    let default = if std::env::var_os("CI").is_some() { fewer * 5 } else { fewer };
     for_each_below(number("LIBWAL_SEEDS").unwrap_or(default), test);
 }
 
