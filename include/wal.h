@@ -320,6 +320,11 @@ typedef struct wal_stats_t {
      * How long the syncs took: bucket n counts those below 2^n nanoseconds and not below half of it.
      */
     uint64_t sync_latency[WAL_LATENCY_BUCKETS];
+    /**
+     * 1 if the buffer outlives the process, otherwise 0. Of a log that is open read-only: 1 if there is such a buffer, which
+     * a process writes through or has left behind.
+     */
+    uint64_t shared_buffer;
 } wal_stats_t;
 
 /**
@@ -479,6 +484,15 @@ int wal_options_set_buffer_size(struct wal_options_t *options,
                                 uint64_t bytes);
 
 /**
+ * Not 0: the buffer is memory that the death of the process leaves behind, where the system has such (Linux), so that what
+ * was appended is found there by the next open; see wal_append(). It takes up its whole size from the beginning, on /dev/shm, in
+ * a file of this user's alone, which goes when the log is closed. 0: memory of the process. Default 1. wal_stats() tells
+ * which it is.
+ */
+int wal_options_set_shared_buffer(struct wal_options_t *options,
+                                  int shared);
+
+/**
  * The longest record that is accepted, in bytes, up to 256 MiB - 1. Default 64 MiB. It bounds what is appended, not what
  * is read.
  */
@@ -572,8 +586,9 @@ int wal_close(struct wal_t *log);
 /**
  * Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN unless `lsn` is NULL. Waits only if the buffer
  * is full. The bytes are copied. Any thread; if the call returned in one thread before it was made in another, the first
- * one's LSN is lower. Ordered on return, and its disk space exists; survives the process after wal_flush(), and power loss
- * after wal_sync().
+ * one's LSN is lower. Ordered on return, and its disk space exists. Survives the process once the appends before it have
+ * returned too, if the buffer does (see wal_options_set_shared_buffer()), and otherwise after wal_flush(); survives power
+ * loss after wal_sync().
  * A writing call; WAL_ERR_TOO_LARGE, WAL_ERR_NO_SPACE, and WAL_ERR_IO (the next segment could not be made): nothing was
  * appended, and nothing else is affected.
  */

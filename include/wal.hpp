@@ -399,6 +399,7 @@ class Options {
 public:
     Options& segment_size(std::uint64_t bytes) { return set<wal_options_set_segment_size>(bytes); }
     Options& buffer_size(std::uint64_t bytes) { return set<wal_options_set_buffer_size>(bytes); }
+    Options& shared_buffer(bool shared) { return set<wal_options_set_shared_buffer>(shared); }
     Options& max_record_size(std::uint64_t bytes) { return set<wal_options_set_max_record_size>(bytes); }
     Options& recycle(std::size_t segments) { return set<wal_options_set_recycle>(segments); }
     Options& retention_none() { return set<none>(0); }

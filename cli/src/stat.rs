@@ -44,6 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
             "segments": stats.segments,
             "segment_size": stats.segment_size,
             "closed_cleanly": stats.closed_cleanly,
+            "shared_buffer": stats.shared_buffer,
             "files": files,
             "bytes_on_disk": on_disk,
         });
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
             ("segments", stats.segments.to_string()),
             ("segment size", bytes(stats.segment_size)),
             ("closed cleanly", if stats.closed_cleanly { "yes" } else { "no" }.to_owned()),
+            ("buffer outlives its process", if stats.shared_buffer { "yes" } else { "no such buffer is there" }.to_owned()),
             ("files", files.to_string()),
             ("bytes on disk", bytes(on_disk)),
         ])

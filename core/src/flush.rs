@@ -15,6 +15,7 @@ use crate::reserve::Claim;
 use crate::ring::Ring;
 use crate::segment::Segments;
 use crate::stats::{Counters, count};
+use crate::storage::Memory;
 use crate::stream;
 use crate::watermark::Watermarks;
 
@@ -47,18 +48,19 @@ pub(crate) struct Flush {
 }
 
 impl Flush {
-    /// Begins at `start`, where everything before is durable. `None` if there is no memory for a ring of `capacity`.
+    /// Begins at `start`, where everything before is durable, with `memory` for the ring.
     pub(crate) fn new(
-        capacity: u64,
+        memory: Memory,
         start: u64,
         epoch: u32,
         segments: Arc<Segments>,
         watermarks: Arc<Watermarks>,
         poison: Arc<Poison>,
-    ) -> Option<Flush> {
-        let (publish, walker) = Publish::new(capacity, start, Arc::clone(&watermarks));
-        Some(Flush {
-            ring: Ring::new(usize::try_from(capacity).ok()?)?,
+    ) -> Flush {
+        let ring = Ring::new(memory);
+        let (publish, walker) = Publish::new(ring.capacity(), start, Arc::clone(&watermarks));
+        Flush {
+            ring,
             publish,
             seal: Seal::new(segments.id, epoch),
             segments,
@@ -69,7 +71,7 @@ impl Flush {
             waiting: AtomicU64::new(0),
             sleepers: Mutex::new(()),
             moved: Condvar::new(),
-        })
+        }
     }
 
     /// The end of the free ring space.

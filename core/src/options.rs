@@ -41,6 +41,7 @@ const SMALLEST_BUFFER: u64 = if cfg!(loom) { 64 } else { 4 << 10 };
 /// |---|---|---|
 /// | `segment_size` | 64 MiB | a power of two, 4 KiB to 4 GiB; fixed when the log is created |
 /// | `buffer_size` | 4 MiB | a power of two, 4 KiB to 1 GiB; lowered to the segment size if above |
+/// | `shared_buffer` | yes | |
 /// | `max_record_size` | 64 MiB | up to 256 MiB - 1 |
 /// | `recycle` | 2 segments | |
 /// | `retention` | none | |
@@ -55,6 +56,7 @@ const SMALLEST_BUFFER: u64 = if cfg!(loom) { 64 } else { 4 << 10 };
 pub struct Options {
     pub(crate) segment_size: u64,
     pub(crate) buffer_size: u64,
+    pub(crate) shared_buffer: bool,
     pub(crate) max_record_size: u64,
     pub(crate) recycle: usize,
     pub(crate) retention: Retention,
@@ -72,6 +74,7 @@ impl Default for Options {
         Options {
             segment_size: 64 << 20,
             buffer_size: 4 << 20,
+            shared_buffer: true,
             max_record_size: 64 << 20,
             recycle: 2,
             retention: Retention::None,
@@ -106,6 +109,16 @@ impl Options {
     #[must_use]
     pub fn buffer_size(mut self, bytes: u64) -> Options {
         self.buffer_size = bytes;
+        self
+    }
+
+    /// Whether the buffer is memory that the death of the process leaves behind, where the system has such: the next open
+    /// finds there what was appended and not flushed. It takes up its whole size from the beginning, on Linux on
+    /// `/dev/shm`, in a file that only its user can read, and which goes when the log is closed. Where there is no room, or
+    /// without this, it is memory of the process; [`Stats::shared_buffer`](crate::Stats::shared_buffer) tells.
+    #[must_use]
+    pub fn shared_buffer(mut self, shared: bool) -> Options {
+        self.shared_buffer = shared;
         self
     }
 

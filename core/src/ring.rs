@@ -9,23 +9,24 @@
 //! - R3. A [`Run`] lies between `flushed` and `published`, and `flushed` does not pass it while it is borrowed. Published
 //!   bytes are never written.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
 use crate::format::{HEADER_WORD, Kind, Seal, Word};
 use crate::primitive::Accesses;
 use crate::publish::Run;
 use crate::reserve::Claim;
+use crate::storage::Memory;
 
-const PAGE: usize = 4096;
 /// A model checker counts every word.
-const SMALLEST: usize = if cfg!(loom) { 64 } else { PAGE };
+const SMALLEST: usize = if cfg!(loom) { 64 } else { 4096 };
 
 /// A fixed buffer of a power-of-two number of bytes.
 pub(crate) struct Ring {
     base: NonNull<u8>,
     capacity: usize,
     accesses: Accesses,
+    /// Where `base` points.
+    memory: Memory,
 }
 
 // SAFETY: the ring is memory it owns alone, with no thread affinity.
@@ -35,16 +36,15 @@ unsafe impl Send for Ring {}
 unsafe impl Sync for Ring {}
 
 impl Ring {
-    /// A ring of `capacity` bytes; `None` if there is no memory for it.
-    pub(crate) fn new(capacity: usize) -> Option<Ring> {
+    /// A ring that is all of `memory`.
+    pub(crate) fn new(memory: Memory) -> Ring {
+        let capacity = memory.len();
         assert!(capacity.is_power_of_two() && capacity >= SMALLEST, "options.rs checks the capacity");
-        // SAFETY: the layout's size is not zero (asserted above).
-        let base = unsafe { alloc_zeroed(Ring::layout(capacity)) };
-        NonNull::new(base).map(|base| Ring { base, capacity, accesses: Accesses::new(capacity) })
+        Ring { base: memory.base(), capacity, accesses: Accesses::new(capacity), memory }
     }
 
-    fn layout(capacity: usize) -> Layout {
-        Layout::from_size_align(capacity, PAGE).expect("a power of two of at least a page")
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -151,13 +151,6 @@ impl Ring {
     }
 }
 
-impl Drop for Ring {
-    fn drop(&mut self) {
-        // SAFETY: allocated in `new` with this very layout.
-        unsafe { dealloc(self.base.as_ptr(), Ring::layout(self.capacity)) };
-    }
-}
-
 /// Copies `payload` to the front of `to` and zeros what is left: the padding, at most 7 bytes.
 fn copy_padded(to: &mut [u8], payload: &[u8]) {
     let (front, zeros) = to.split_at_mut(payload.len());
@@ -177,11 +170,11 @@ mod tests {
 
     #[test]
     fn records_come_out_as_they_went_in_wherever_they_wrap() {
-        let ring = Ring::new(PAGE).unwrap();
+        let ring = Ring::new(Memory::allocate(SMALLEST).unwrap());
         let seal = Seal::new(LogId::from_bytes([1; 16]), 0);
         // Under Miri only where it begins, wraps and begins anew.
-        let from = if cfg!(miri) { PAGE as u64 - 112 } else { 0 };
-        let until = if cfg!(miri) { PAGE as u64 + 16 } else { 2 * PAGE as u64 };
+        let from = if cfg!(miri) { SMALLEST as u64 - 112 } else { 0 };
+        let until = if cfg!(miri) { SMALLEST as u64 + 16 } else { 2 * SMALLEST as u64 };
         for start in (from..until).step_by(8) {
             let payload: Vec<u8> = (0..77).map(|n| (n ^ start) as u8).collect();
             let size = record_size(payload.len());
@@ -206,14 +199,14 @@ mod tests {
     fn what_writers_publish_is_what_the_flusher_reads() {
         const WRITERS: u64 = 3;
         let rounds = if cfg!(miri) { 8 } else { 3000 };
-        let ring = Ring::new(PAGE).unwrap();
+        let ring = Ring::new(Memory::allocate(SMALLEST).unwrap());
         let reserve = Reserve::new(0, 1 << 32);
         let watermarks = Arc::new(Watermarks::at(0));
-        let (publish, mut walker) = Publish::new(PAGE as u64, 0, Arc::clone(&watermarks));
+        let (publish, mut walker) = Publish::new(SMALLEST as u64, 0, Arc::clone(&watermarks));
         let seal = Seal::new(LogId::from_bytes([1; 16]), 0);
         let write = |sizes: &[u64]| {
             let mut claim = reserve.claim(sizes.iter().sum()).unwrap();
-            while claim.end() > watermarks.flushed.load() + PAGE as u64 {
+            while claim.end() > watermarks.flushed.load() + SMALLEST as u64 {
                 thread::yield_now();
             }
             let mut lsn = claim.position();
@@ -243,7 +236,7 @@ mod tests {
                 expected += (0..rounds).map(|round| if (writer + round) % 4 == 0 { 3 } else { 1 }).sum::<u64>();
             }
             while records < expected {
-                let run = publish.walk(&mut walker, PAGE as u64, 20);
+                let run = publish.walk(&mut walker, SMALLEST as u64, 20);
                 if run.start() == run.end() {
                     thread::yield_now();
                     continue;

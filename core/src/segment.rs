@@ -27,6 +27,8 @@ use crate::watermark::Watermarks;
 
 /// The file that holds the lock and the control slots.
 pub(crate) const LOCK_NAME: &str = "LOCK";
+/// The name of the memory for records that are appended and not flushed, where it is a file of the directory.
+pub(crate) const BUFFER_NAME: &str = "BUFFER";
 const SEGMENT_SUFFIX: &str = ".wal";
 const SPARE_SUFFIX: &str = ".spare";
 const NEW_SUFFIX: &str = ".new";
@@ -45,6 +47,7 @@ pub(crate) enum Name {
     Spare,
     /// A segment that a crash left unfinished.
     Unfinished,
+    Buffer,
     Other,
 }
 
@@ -67,6 +70,7 @@ impl Name {
             (_, Some(_), _) => Name::Spare,
             (_, _, Some(_)) => Name::Unfinished,
             _ if name == LOCK_NAME => Name::Lock,
+            _ if name == BUFFER_NAME => Name::Buffer,
             _ => Name::Other,
         }
     }
@@ -461,6 +465,7 @@ mod tests {
         assert_eq!(Name::parse("00000000000000000017.spare"), Name::Spare);
         assert_eq!(Name::parse("00000000000000000017.new"), Name::Unfinished);
         assert_eq!(Name::parse("LOCK"), Name::Lock);
+        assert_eq!(Name::parse("BUFFER"), Name::Buffer);
         for other in ["17.wal", "0000000000000000001x.wal", "+0000000000000000017.wal", "notes.txt", ""] {
             assert_eq!(Name::parse(other), Name::Other, "{other}");
         }

@@ -107,6 +107,9 @@ pub struct Stats {
     pub segment_size: u64,
     /// The size of the buffer in bytes.
     pub buffer_size: u64,
+    /// Whether the buffer outlives the process ([`Options::shared_buffer`](crate::Options::shared_buffer)). For a log that is
+    /// open read-only: whether there is such a buffer, which a process writes through or has left behind.
+    pub shared_buffer: bool,
     /// Records flushed since the log was opened, the log's own markers included.
     pub records: u64,
     /// Bytes of the stream flushed since the log was opened.

@@ -112,12 +112,14 @@ fn check(seed: u64) {
     assert!(verify(&disk).expect("verified").is_sound());
     let wal = open(&small(), &disk).unwrap_or_else(|error| panic!("a mended log does not open: {error}, {report:?}"));
     let after = records(&wal);
-    assert!(after == salvaged, "{} records after a repair, {} salvaged, {report:?}", after.len(), salvaged.len());
+    // Where the end of the files is lost, the buffer that the dead process left behind may still hold it.
+    let kept = after.starts_with(&salvaged) && is_part_of(&after, &all);
+    assert!(kept, "{} records after a repair, {} salvaged, {report:?}", after.len(), salvaged.len());
     let lsn = wal.append_and_sync(b"behind").expect("appended");
     wal.close().expect("closed");
     let again = records(&open(&small(), &disk).expect("opens again"));
     assert!(again.last() == Some(&(lsn.get(), b"behind".to_vec())));
-    assert!(again[..again.len() - 1] == salvaged);
+    assert!(again[..again.len() - 1] == after);
 }
 
 #[test]

@@ -217,6 +217,8 @@ fn a_torn_tail_is_no_damage() {
     log.flush().unwrap();
     let killed = storage.kill();
     drop(log);
+    // As the power leaves it: the buffer is gone.
+    killed.remove_memory("");
     flip(&killed, second.get() + 100);
     let report = verify(&killed);
     assert!(report.is_sound(), "{report:?}");

@@ -1,4 +1,4 @@
-//! A process that is killed at any instant loses nothing that was flushed.
+//! A process that is killed at any instant loses nothing that was appended, but what stands behind a hole.
 
 #![cfg(unix)]
 
@@ -8,14 +8,14 @@ use common::child::{Heard, Job, judge_copy, options};
 use common::oracle::Oracle;
 use common::random::Random;
 
-/// Run by [`a_killed_process_loses_nothing_that_was_flushed`] in a process of its own.
+/// Run by [`a_killed_process_loses_nothing_that_was_appended`] in a process of its own.
 #[test]
 fn child() {
     common::child::main();
 }
 
 #[test]
-fn a_killed_process_loses_nothing_that_was_flushed() {
+fn a_killed_process_loses_nothing_that_was_appended() {
     let temporary = tempfile::tempdir().expect("a directory");
     let dir = temporary.path().join("log");
     let seed = std::env::var("LIBWAL_SEED")

@@ -71,6 +71,15 @@ pub extern "C" fn wal_options_set_buffer_size(options: *mut wal_options_t, bytes
     set(options, |options| options.buffer_size(bytes))
 }
 
+/// Not 0: the buffer is memory that the death of the process leaves behind, where the system has such (Linux), so that what
+/// was appended is found there by the next open; see wal_append(). It takes up its whole size from the beginning, on /dev/shm, in
+/// a file of this user's alone, which goes when the log is closed. 0: memory of the process. Default 1. wal_stats() tells
+/// which it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn wal_options_set_shared_buffer(options: *mut wal_options_t, shared: c_int) -> c_int {
+    set(options, |options| options.shared_buffer(shared != 0))
+}
+
 /// The longest record that is accepted, in bytes, up to 256 MiB - 1. Default 64 MiB. It bounds what is appended, not what
 /// is read.
 #[unsafe(no_mangle)]

@@ -53,6 +53,9 @@ pub struct wal_stats_t {
     pub waits: u64,
     /// How long the syncs took: bucket n counts those below 2^n nanoseconds and not below half of it.
     pub sync_latency: [u64; WAL_LATENCY_BUCKETS],
+    /// 1 if the buffer outlives the process, otherwise 0. Of a log that is open read-only: 1 if there is such a buffer, which
+    /// a process writes through or has left behind.
+    pub shared_buffer: u64,
 }
 
 impl From<Stats> for wal_stats_t {
@@ -81,6 +84,7 @@ impl From<Stats> for wal_stats_t {
             records_synced: stats.records_synced,
             waits: stats.waits,
             sync_latency,
+            shared_buffer: u64::from(stats.shared_buffer),
         }
     }
 }

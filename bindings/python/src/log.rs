@@ -119,9 +119,9 @@ impl Log {
 impl Log {
     #[new]
     #[pyo3(signature = (
-        path, *, segment_size=None, buffer_size=None, max_record_size=None, recycle=None, retain_bytes=None,
-        retain_segments=None, retain_checkpoint=true, sync_interval=None, background=true, read_only=false, create=true,
-        recovery="strict", first_lsn=0
+        path, *, segment_size=None, buffer_size=None, shared_buffer=true, max_record_size=None, recycle=None,
+        retain_bytes=None, retain_segments=None, retain_checkpoint=true, sync_interval=None, background=true,
+        read_only=false, create=true, recovery="strict", first_lsn=0
     ))]
     #[allow(clippy::too_many_arguments)]
     fn new(
@@ -129,6 +129,7 @@ impl Log {
         path: PathBuf,
         segment_size: Option<u64>,
         buffer_size: Option<u64>,
+        shared_buffer: bool,
         max_record_size: Option<u64>,
         recycle: Option<usize>,
         retain_bytes: Option<u64>,
@@ -144,6 +145,7 @@ impl Log {
         let given = Given {
             segment_size,
             buffer_size,
+            shared_buffer,
             max_record_size,
             recycle,
             retain_bytes,
@@ -164,8 +166,9 @@ impl Log {
 
     /// Append one record and return its LSN.
     ///
-    /// `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside, but it
-    /// survives nothing yet: `flush` makes it survive this process, `sync` a loss of power.
+    /// `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside. It survives
+    /// this process where the buffer does (`stats().shared_buffer`), and else after `flush`; `sync` makes it survive a
+    /// loss of power.
     ///
     /// >>> with wal.open("log") as log:
     /// ...     first = log.append(b"one")
@@ -422,6 +425,7 @@ impl Log {
         }
         dict.set_item("checkpoint", stats.checkpoint.map(Lsn::get))?;
         dict.set_item("closed_cleanly", stats.closed_cleanly)?;
+        dict.set_item("shared_buffer", stats.shared_buffer)?;
         let buckets = stats.sync_latency.buckets.iter().map(|(bound, count)| (bound.as_secs_f64(), *count));
         dict.set_item("sync_latency", buckets.collect::<Vec<_>>())?;
         Ok(dict)

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 pub(crate) struct Given<'a> {
     pub(crate) segment_size: Option<u64>,
     pub(crate) buffer_size: Option<u64>,
+    pub(crate) shared_buffer: bool,
     pub(crate) max_record_size: Option<u64>,
     pub(crate) recycle: Option<usize>,
     pub(crate) retain_bytes: Option<u64>,
@@ -27,6 +28,7 @@ pub(crate) struct Given<'a> {
 impl Given<'_> {
     pub(crate) fn options(&self) -> PyResult<Options> {
         let defaults = Options::new()
+            .shared_buffer(self.shared_buffer)
             .retain_checkpoint(self.retain_checkpoint)
             .background(self.background)
             .read_only(self.read_only)

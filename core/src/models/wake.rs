@@ -7,7 +7,7 @@ use crate::format::{Control, Kind, LogId};
 use crate::primitive::{Arc, never_time_out, thread};
 use crate::reserve::Reserve;
 use crate::segment::{LOCK_NAME, Segments};
-use crate::storage::{Mode, SimStorage, Storage};
+use crate::storage::{Memory, Mode, SimStorage, Storage};
 use crate::watermark::Watermarks;
 
 const RECORD: u64 = 32;
@@ -22,7 +22,8 @@ fn stages() -> Flush {
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let segments = Segments::new(storage, control, lock, Vec::new(), 0, Arc::clone(&watermarks), Arc::default());
     segments.prepare_to(RECORD).expect("the disk works");
-    Flush::new(RING, 0, 0, Arc::new(segments), watermarks, Arc::default()).expect("there is memory")
+    let memory = Memory::allocate(RING as usize).expect("there is memory");
+    Flush::new(memory, 0, 0, Arc::new(segments), watermarks, Arc::default())
 }
 
 #[test]

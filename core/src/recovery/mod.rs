@@ -14,6 +14,7 @@
 //! 3. A log that was closed cleanly ends where the control slot says, and nothing of it may be missing.
 //! 4. A failed read is a failed read. It says nothing about the log.
 
+mod buffer;
 mod open;
 mod survey;
 mod view;

@@ -2,7 +2,8 @@
 //!
 //! The order, each step durable before the next:
 //!
-//! 1. The lock, then the survey. If it fails, nothing has been changed.
+//! 1. The lock, then the survey. If it fails, nothing has been changed. What a process that died left in its buffer is
+//!    flushed behind the end that was found (`buffer.rs`), and all is surveyed again.
 //! 2. The control slot that was believed, where it stands; then the slots: no longer closed cleanly, and the epoch that is about to begin. So no later recovery uses an epoch
 //!    twice, whatever becomes of this one; and what the slots said may have been in the page cache only, so nothing is
 //!    removed on their word before they have been written and synced again.
@@ -18,6 +19,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 
+use super::buffer::flush_left;
 use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
 use crate::error::{Error, Result};
 use crate::format::{
@@ -46,10 +48,7 @@ pub(crate) struct Opened {
 pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Opened> {
     let lock = take_lock(options, storage)?;
     let (files, survey) = match files_of(&**storage)? {
-        Some(files) if files.control.end > files.control.head => {
-            let survey = survey(storage, &files)?;
-            (files, Some(survey))
-        }
+        Some(files) if files.control.end > files.control.head => surveyed(storage, &lock, files)?,
         // A creation that was cut off: its control slot stands, and no segment is named yet.
         Some(files) => (files, None),
         None => (create(options, storage, &*lock)?, None),
@@ -58,15 +57,7 @@ pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Open
     keep_slot(storage, &*lock, &files.control)?;
     let first = files.control.first_lsn;
     let durable = survey.as_ref().map_or(first, |survey| survey.durable);
-    let segments = Segments::new(
-        Arc::clone(storage),
-        files.control,
-        Arc::clone(&lock),
-        Vec::new(),
-        options.recycle,
-        Arc::new(Watermarks::at(durable)),
-        Arc::new(Poison::default()),
-    );
+    let segments = segments_of(storage, &lock, &files, options.recycle, durable);
     let clean = survey.as_ref().is_some_and(|survey| survey.clean);
     let next_epoch = begin_control(&segments, &files, survey.as_ref())?;
     let spares = keep_spares(options, storage, &files)?;
@@ -83,6 +74,40 @@ pub(crate) fn open(options: &Options, storage: &Arc<dyn Storage>) -> Result<Open
     }
     let (control, _) = segments.into_parts();
     Ok(Opened { control, lock, spares, position, epoch, clean })
+}
+
+/// The rest of step 1.
+fn surveyed(storage: &Arc<dyn Storage>, lock: &Arc<dyn StorageFile>, files: Files) -> Result<(Files, Option<Survey>)> {
+    let found = survey(storage, &files)?;
+    if found.clean || !flush_left(storage, &segments_of(storage, lock, &files, 0, found.durable), &files, &found)? {
+        return Ok((files, Some(found)));
+    }
+    let Some(files) = files_of(&**storage)? else {
+        let error = std::io::Error::new(ErrorKind::NotFound, "the log vanished while it was recovered");
+        return Err(Error::io("read", storage.path(), error));
+    };
+    let found = survey(storage, &files)?;
+    Ok((files, Some(found)))
+}
+
+/// The segments, to be written by recovery: no spare is used for them.
+fn segments_of(
+    storage: &Arc<dyn Storage>,
+    lock: &Arc<dyn StorageFile>,
+    files: &Files,
+    recycle: usize,
+    durable: u64,
+) -> Segments {
+    let watermarks = Arc::new(Watermarks::at(durable));
+    Segments::new(
+        Arc::clone(storage),
+        files.control,
+        Arc::clone(lock),
+        Vec::new(),
+        recycle,
+        watermarks,
+        Arc::new(Poison::default()),
+    )
 }
 
 /// Step 2, first half: makes the newest control slot durable where it stands. It may have been in the page cache only, of

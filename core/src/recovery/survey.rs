@@ -64,6 +64,8 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Name::Spare => spares.push(name),
             Name::Unfinished => leftovers.push(name),
             Name::Lock => lock = true,
+            // What it holds counts for nothing where there is no log.
+            Name::Buffer => {}
             Name::Other => others.push(name),
         }
     }

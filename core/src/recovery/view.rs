@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::format::{Control, Kind, LogId};
 use crate::primitive::{Arc, Mutex, thread};
 use crate::reader::{Cursor, Hole, Input, Source, Step, Want};
-use crate::segment::{LOCK_NAME, Name, read_control};
+use crate::segment::{BUFFER_NAME, LOCK_NAME, Name, read_control};
 use crate::storage::{Mode, Storage};
 
 /// How often opening is tried where the files change under it, and how long it pauses in between.
@@ -110,6 +110,12 @@ impl View {
     /// The damage that is passed over.
     pub(crate) fn damage(&self) -> &[Damage] {
         self.salvaged.as_ref().map_or(&[], |salvaged| &salvaged.damage)
+    }
+
+    /// Whether a process writes through a buffer that outlives it, or has left one behind.
+    pub(crate) fn has_buffer(&self) -> Result<bool> {
+        let left = self.storage.left_memory(BUFFER_NAME);
+        left.map(|left| left.is_some()).map_err(|error| Error::io("open", self.storage.path().join(BUFFER_NAME), error))
     }
 
     pub(crate) fn segment_size(&self) -> u64 {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 mod file;
 mod sim;
 
-pub use file::FileStorage;
+pub use file::{FileStorage, Memory};
 pub(crate) use file::{fork_count, watch_forks};
 pub use sim::{Fault, SimOp, SimStorage};
 
@@ -64,6 +64,28 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// What the operating system answers. The call is not tried again.
     fn sync_dir(&self) -> io::Result<()>;
+
+    /// Makes `len` zeroed bytes of memory that the death of the process leaves behind under `name`, in place of what was
+    /// left there. `None` if there is none of that kind: the log then uses the process's own, as for storages that do not
+    /// implement this and the next two. A storage that stands in front of another one hands them on.
+    fn create_memory(&self, name: &str, len: usize) -> Option<Memory> {
+        let _ = (name, len);
+        None
+    }
+
+    /// What the last process that died left in its memory, to be read.
+    ///
+    /// # Errors
+    /// What the operating system answers when it cannot tell, or cannot open it.
+    fn left_memory(&self, name: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
+        let _ = name;
+        Ok(None)
+    }
+
+    /// Takes away what is under `name`. The memory itself stays usable by who has it.
+    fn remove_memory(&self, name: &str) {
+        let _ = name;
+    }
 }
 
 /// How [`Storage::open`] opens a file.

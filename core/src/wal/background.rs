@@ -84,6 +84,7 @@ impl Background {
 }
 
 fn run(writer: &Writer, interval: Option<Duration>) {
+    writer.flush.ring.memory().populate();
     // The segment behind the first one is worth preparing before anything is appended.
     let _ = writer.look_after_segments();
     let mut due = interval.map(|interval| Instant::now() + interval);

@@ -25,9 +25,14 @@ use writer::Writer;
 ///
 /// | call | on return | survives the process dying | survives power loss |
 /// |---|---|---|---|
-/// | [`append`](Wal::append) | ordered, has its LSN, its disk space exists | after [`flush`](Wal::flush) | no |
+/// | [`append`](Wal::append) | ordered, has its LSN, its disk space exists | yes, as soon as the appends before it have returned too; see below | no |
 /// | [`flush`](Wal::flush) | every record appended before is with the operating system | yes | no |
 /// | [`sync`](Wal::sync), [`sync_to`](Wal::sync_to), [`append_and_sync`](Wal::append_and_sync) | those records are on stable storage | yes | yes |
+///
+/// What is appended survives the process dying without a [`flush`](Wal::flush) where the buffer outlives it
+/// ([`Options::shared_buffer`], [`Stats::shared_buffer`]): the next open for writing finds it there. Records follow one another
+/// without a hole, so one that an append in another thread did not complete takes those behind it with it; a flush waits
+/// for it instead. Where the buffer does not outlive the process, appends survive after a flush.
 ///
 /// When the last clone is dropped the log is closed as by [`close`](Wal::close), without anybody to tell of a failure.
 /// A handle that was opened before a `fork` works in the parent only: in the child every call is [`Error::Forked`].
@@ -335,6 +340,7 @@ impl Wal {
                 stats.closed_cleanly = view.clean;
                 stats.segments = end - head;
                 stats.segment_size = view.segment_size();
+                stats.shared_buffer = view.has_buffer()?;
             }
             Log::Writer(writer) => {
                 let (watermarks, counters) = (&writer.flush.watermarks, &writer.flush.counters);
@@ -345,6 +351,7 @@ impl Wal {
                 stats.segments = writer.segments.end() - writer.segments.head();
                 stats.segment_size = writer.segments.size();
                 stats.buffer_size = writer.flush.ring.capacity();
+                stats.shared_buffer = writer.flush.ring.memory().outlives_process();
                 stats.records = read(&counters.records);
                 stats.bytes = read(&counters.bytes);
                 stats.flushes = read(&counters.flushes);

@@ -11,8 +11,8 @@ use crate::primitive::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::reader::{Input, Source, head_lsn, seek};
 use crate::recovery;
 use crate::reserve::{Claim, Refused, Reserve};
-use crate::segment::Segments;
-use crate::storage::Storage;
+use crate::segment::{BUFFER_NAME, Segments};
+use crate::storage::{Memory, Storage};
 use crate::sync::Sync;
 use crate::watermark::Watermarks;
 
@@ -54,9 +54,8 @@ impl Writer {
         // A log that was recovered on a full disk may end in the room that is kept for its last marker.
         let reserve = Arc::new(Reserve::new(position, segments.limit().max(position)));
         poison.shuts(Arc::clone(&reserve));
-        let flush = Flush::new(capacity, position, opened.epoch, Arc::clone(&segments), watermarks, poison);
-        let flush =
-            Arc::new(flush.ok_or_else(|| Error::invalid(format!("no memory for a buffer of {capacity} bytes")))?);
+        let memory = buffer(&options, &**storage, capacity)?;
+        let flush = Arc::new(Flush::new(memory, position, opened.epoch, Arc::clone(&segments), watermarks, poison));
         let fits = |most: u64| usize::try_from(most).map_or(usize::MAX, |most| most.saturating_add(1));
         let short = flush.seal.short().min(fits(capacity - HEADER_WORD as u64)).min(fits(options.max_record_size));
         Ok(Writer {
@@ -411,6 +410,10 @@ impl Writer {
             return Err(Error::Closed);
         }
         let closed = self.close_stream();
+        if closed.is_ok() {
+            // All of it is durable. While the lock is held: the next to open the log has a buffer of its own.
+            self.segments.storage().remove_memory(BUFFER_NAME);
+        }
         self.segments.unlock();
         self.completions.close();
         closed
@@ -435,6 +438,19 @@ impl Writer {
             control.epoch = epoch;
         })
     }
+}
+
+/// Memory for the ring, in place of what an earlier process left there; recovery has made that durable.
+fn buffer(options: &Options, storage: &dyn Storage, capacity: u64) -> Result<Memory> {
+    let none = || Error::invalid(format!("no memory for a buffer of {capacity} bytes"));
+    let len = usize::try_from(capacity).map_err(|_| none())?;
+    let shared = if options.shared_buffer {
+        storage.create_memory(BUFFER_NAME, len)
+    } else {
+        storage.remove_memory(BUFFER_NAME);
+        None
+    };
+    shared.or_else(|| Memory::allocate(len)).ok_or_else(none)
 }
 
 /// Whether a record at `position .. end` contains or reaches a multiple of `length`.

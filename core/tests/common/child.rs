@@ -5,16 +5,21 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
+#[cfg(unix)]
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use libwal::format::Kind;
+use libwal::storage::{FileStorage, Storage};
 use libwal::{Error, Lsn, Options, Result, Wal};
 
 use super::oracle::{Oracle, WRITER_SHIFT, kind_in_batch, payload};
 use super::random::Random;
 
 const DIR: &str = "LIBWAL_TEST_CHILD";
+/// The name of the buffer, where it is a file of the directory.
+pub(crate) const BUFFER: &str = "BUFFER";
 const ROUND_SHIFT: u32 = 24;
 const WRITERS: u64 = 6;
 
@@ -256,12 +261,20 @@ impl Writer {
     }
 }
 
-/// Copies the files of a log, so that a look at it leaves the log as it is.
+/// Copies the files of a log, and the buffer that its process has left, so that a look at it leaves the log as it is.
 pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).expect("created");
     for entry in std::fs::read_dir(from).expect("listed") {
         let entry = entry.expect("listed");
         std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
+    }
+    if let Some(left) = FileStorage::new(from).left_memory(BUFFER).expect("readable") {
+        let mut bytes = vec![0; left.len().expect("readable") as usize];
+        left.read_at(&mut bytes, 0).expect("read");
+        let mut file = std::fs::OpenOptions::new();
+        // In the log's own directory, and nobody else's to write: else it would not be believed.
+        let mut file = file.mode(0o600).write(true).create(true).open(to.join(BUFFER)).expect("created");
+        file.write_all(&bytes).expect("written");
     }
 }
 

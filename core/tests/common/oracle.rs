@@ -5,13 +5,16 @@
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex};
 
-use libwal::format::Kind;
+use libwal::format::{Kind, MARKER_RECORD_SIZE};
 use libwal::{Lsn, Record, Wal};
 
 use super::random::{Random, mix};
 
 /// Counters are made of a writer's number and a count of its own, so that writers need not agree on them.
 pub(crate) const WRITER_SHIFT: u32 = 40;
+
+/// Whether the death of a process leaves its buffer behind, here and of the logs of these tests.
+const BUFFER_OUTLIVES: bool = cfg!(all(target_os = "linux", not(any(loom, miri))));
 
 /// A record that was appended, or that an append which failed may have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub(crate) struct Appended {
 pub(crate) enum Survived {
     /// The power went: what was acknowledged as durable is left for certain.
     Crash,
-    /// The process died: what was flushed is left for certain.
+    /// The process died: what was flushed is left for certain, and what was appended unless there is a hole in front of it.
     Kill,
 }
 
@@ -210,6 +213,9 @@ impl Oracle {
             if lsn < promised {
                 return Err(format!("the record at {lsn} is missing, promised up to {promised}: {lost:?}"));
             }
+            if survived == Survived::Kill && BUFFER_OUTLIVES && Some(lsn) == cut_at(wal)? {
+                return Err(format!("the log was cut at {lsn}, where a record had been appended: {lost:?}"));
+            }
         }
         let checkpoint = check_checkpoint(wal, head, state.checkpoint, &records)?;
         Ok(Found { records, head, checkpoint })
@@ -277,6 +283,12 @@ pub(crate) fn kind_in_batch(nth: usize, len: usize) -> Kind {
         (_, true) => Kind::BatchEnd,
         (_, false) => Kind::Batch,
     }
+}
+
+/// Where the recovery that opened `wal` has cut it, if nothing was appended since.
+fn cut_at(wal: &Wal) -> Result<Option<u64>, String> {
+    let stats = wal.stats().map_err(|error| format!("stats: {error}"))?;
+    Ok(stats.reserved.get().checked_sub(MARKER_RECORD_SIZE).filter(|_| stats.durable == stats.reserved))
 }
 
 /// All records, read twice in two ways, with the order of LSNs and the wholeness of batches checked.

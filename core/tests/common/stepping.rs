@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use libwal::storage::{Mode, SimStorage, Storage, StorageFile};
+use libwal::storage::{Memory, Mode, SimStorage, Storage, StorageFile};
 
 /// What is called before and after each operation.
 pub(crate) type Step = Arc<dyn Fn() + Send + Sync>;
@@ -60,6 +60,18 @@ impl Storage for Stepping {
 
     fn sync_dir(&self) -> io::Result<()> {
         stepwise(&self.step, || self.disk.sync_dir())
+    }
+
+    fn create_memory(&self, name: &str, len: usize) -> Option<Memory> {
+        stepwise(&self.step, || self.disk.create_memory(name, len))
+    }
+
+    fn left_memory(&self, name: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
+        self.disk.left_memory(name)
+    }
+
+    fn remove_memory(&self, name: &str) {
+        stepwise(&self.step, || self.disk.remove_memory(name));
     }
 }
 

@@ -1,7 +1,9 @@
 //! The file system is shut down under the log: after its writer was killed, or while it writes. What was acknowledged as
 //! durable is there once it is mounted again.
 
-use crate::common::child::{Heard, Job, options};
+use libwal::storage::{FileStorage, Storage};
+
+use crate::common::child::{BUFFER, Heard, Job, options};
 use crate::common::oracle::{Oracle, Survived};
 use crate::common::random::Random;
 use crate::common::{assert_healthy, assert_sane, judge, spawn};
@@ -49,6 +51,8 @@ fn on(scene: &Scene, mut disk: Disk) {
         appends += heard.count("append");
         acknowledged += heard.count("durable");
         disk.remount();
+        // It is in memory, which goes with the power.
+        FileStorage::new(&dir).remove_memory(BUFFER);
         judge(&oracle, &dir, Survived::Crash).unwrap_or_else(|error| panic!("{name}: {error}"));
         if round % 4 == 0 {
             // Otherwise the next writer is the one to recover it in place.

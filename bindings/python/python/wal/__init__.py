@@ -13,7 +13,8 @@ z = 3
 
 What survives what is a property of the call:
 
-- `append`: ordered; survives the process only after `flush`, a loss of power only after `sync`;
+- `append`: ordered; survives the process once the appends before it have returned too, where the buffer does (on
+  Linux; `stats().shared_buffer`), and elsewhere after `flush`; a loss of power only after `sync`;
 - `flush`: everything appended before is with the operating system, and survives this process;
 - `sync`, `sync_to`, `append_and_sync`, `checkpoint`, and for asyncio `commit` and `synced`: those records are on
   stable storage.

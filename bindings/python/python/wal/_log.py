@@ -354,6 +354,7 @@ def open(
     *,
     segment_size: Optional[int] = None,
     buffer_size: Optional[int] = None,
+    shared_buffer: bool = True,
     max_record_size: Optional[int] = None,
     recycle: Optional[int] = None,
     retain_bytes: Optional[int] = None,
@@ -370,6 +371,7 @@ def open(
 
     segment_size: bytes of the stream in each file, a power of two from 4 KiB to 4 GiB (64 MiB); fixed at creation.
     buffer_size: memory between appends and the operating system, a power of two from 4 KiB to 1 GiB (4 MiB).
+    shared_buffer: let what is appended survive this process, where the system has memory that does (Linux).
     max_record_size: the longest record accepted, up to 256 MiB - 1 (64 MiB).
     recycle: how many freed segments are kept for reuse (2).
     retain_bytes, retain_segments: drop old segments while the others hold this much; nothing is dropped by default.
@@ -392,6 +394,7 @@ def open(
         os.fsdecode(path),
         segment_size=segment_size,
         buffer_size=buffer_size,
+        shared_buffer=shared_buffer,
         max_record_size=max_record_size,
         recycle=recycle,
         retain_bytes=retain_bytes,

@@ -123,6 +123,8 @@ class Stats:
     """How many bytes of the stream each segment holds."""
     buffer_size: int
     """The size of the buffer in bytes."""
+    shared_buffer: bool
+    """Whether the buffer outlives the process; read-only: whether there is such a buffer, in use or left behind."""
     records: int
     """Records flushed, the log's own markers included."""
     bytes: int

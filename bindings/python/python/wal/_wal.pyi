@@ -52,6 +52,7 @@ class Log:
         *,
         segment_size: Optional[int] = None,
         buffer_size: Optional[int] = None,
+        shared_buffer: bool = True,
         max_record_size: Optional[int] = None,
         recycle: Optional[int] = None,
         retain_bytes: Optional[int] = None,
@@ -67,8 +68,9 @@ class Log:
     def append(self, data: Buffer) -> int:
         """Append one record and return its LSN.
 
-        `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside, but it
-        survives nothing yet: `flush` makes it survive this process, `sync` a loss of power.
+        `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside. It survives
+        this process where the buffer does (`stats().shared_buffer`), and else after `flush`; `sync` makes it survive a
+        loss of power.
 
         >>> with wal.open("log") as log:
         ...     first = log.append(b"one")

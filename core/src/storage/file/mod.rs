@@ -18,9 +18,11 @@ mod sys;
 #[cfg(not(any(unix, windows)))]
 compile_error!("libwal knows the files of Unix and of Windows only");
 
+mod memory;
 #[cfg(all(test, not(any(loom, shuttle))))] // Nothing in it is for a checker.
 mod tests;
 
+pub use memory::Memory;
 use sys::Directory;
 pub(crate) use sys::{fork_count, watch_forks};
 
@@ -83,6 +85,26 @@ impl Storage for FileStorage {
     fn sync_dir(&self) -> io::Result<()> {
         Directory::open(&self.path)?.sync()
     }
+
+    fn create_memory(&self, name: &str, len: usize) -> Option<Memory> {
+        memory::create(&self.path, name, len)
+    }
+
+    fn left_memory(&self, name: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
+        let left = memory::left(&self.path, name)?;
+        Ok(left.map(|file| Arc::new(OpenFile::new(file)) as Arc<dyn StorageFile>))
+    }
+
+    fn remove_memory(&self, name: &str) {
+        memory::remove(&self.path, name);
+    }
+}
+
+/// Memory, and the file that it is, which reads what any process left in it: for a storage that plays the operating system's
+/// part itself.
+pub(super) fn anonymous_memory(len: usize) -> io::Result<(Memory, Arc<dyn StorageFile>)> {
+    let (memory, file) = memory::anonymous(len)?;
+    Ok((memory, Arc::new(OpenFile::new(file))))
 }
 
 /// A regular file, open.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Mode, Storage, StorageFile};
+use super::{Memory, Mode, Storage, StorageFile};
 
 mod crash;
 mod fault;
@@ -76,10 +76,14 @@ impl SimStorage {
     }
 
     /// What the death of the process at this instant leaves, while the machine runs on: all that was written, synced or
-    /// not, in a storage of its own, without locks, faults and counts.
+    /// not, and the memory that outlives it ([`Storage::create_memory`], on Linux), in a storage of its own, without locks,
+    /// faults and counts.
     #[must_use]
     pub fn kill(&self) -> SimStorage {
-        SimStorage::of(self.state.lock().restarted())
+        let state = self.state.lock();
+        let mut left = state.restarted();
+        left.memory = state.left_memory();
+        SimStorage::of(left)
     }
 
     /// Cuts the power after `count` more of the operations that [`SimStorage::operations`] counts. Every operation
@@ -217,6 +221,21 @@ impl Storage for SimStorage {
 
     fn sync_dir(&self) -> io::Result<()> {
         self.state.lock().sync_dir()
+    }
+
+    /// For one log: there is one memory, whatever its name.
+    fn create_memory(&self, _name: &str, len: usize) -> Option<Memory> {
+        self.state.lock().create_memory(len)
+    }
+
+    fn left_memory(&self, _name: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
+        let mut state = self.state.lock();
+        state.admit(SimOp::Open)?;
+        Ok(state.memory.clone())
+    }
+
+    fn remove_memory(&self, _name: &str) {
+        self.state.lock().memory = None;
     }
 }
 

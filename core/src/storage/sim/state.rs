@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind, IoSlice};
+use std::sync::Arc;
 
-use super::super::Mode;
+use super::super::file::anonymous_memory;
+use super::super::{Memory, Mode, StorageFile};
 use super::crash::Random;
 use super::fault::{Fault, SimOp};
 use super::inode::Inode;
@@ -21,6 +23,8 @@ pub(super) struct State {
     /// How many changing operations are left before the power goes; `None` if it stays.
     pub(super) fuse: Option<u64>,
     pub(super) counts: Counts,
+    /// The memory that a process made last.
+    pub(super) memory: Option<Arc<dyn StorageFile>>,
     /// The next number for a file or a handle.
     next: u64,
 }
@@ -107,13 +111,15 @@ impl State {
             faults: Vec::new(),
             fuse: None,
             counts: Counts::default(),
+            memory: None,
             next: 0,
         }
     }
 
-    /// The same content for another process: handles, locks, faults and counts are gone.
+    /// The same content for another process: handles, locks, faults and counts are gone, and memory.
     pub(super) fn restarted(&self) -> State {
-        let mut state = State { faults: Vec::new(), fuse: None, counts: Counts::default(), ..self.clone() };
+        let mut state =
+            State { faults: Vec::new(), fuse: None, counts: Counts::default(), memory: None, ..self.clone() };
         for inode in state.inodes.values_mut() {
             inode.handles = 0;
             inode.lock = None;
@@ -268,6 +274,23 @@ impl State {
     pub(super) fn lock(&mut self, inode: u64, handle: u64) -> io::Result<bool> {
         self.admit(SimOp::Lock)?;
         Ok(*self.file(inode).lock.get_or_insert(handle) == handle)
+    }
+
+    /// What a process that dies now leaves in its memory. A copy, so the process may go on. `None` if there is no memory, or
+    /// none for the copy.
+    pub(super) fn left_memory(&self) -> Option<Arc<dyn StorageFile>> {
+        let file = self.memory.as_ref()?;
+        let mut bytes = vec![0; usize::try_from(file.len().ok()?).ok()?];
+        file.read_at(&mut bytes, 0).ok()?;
+        let (_, copy) = anonymous_memory(bytes.len()).ok()?;
+        copy.write_all_at(&mut [IoSlice::new(&bytes)], 0).ok()?;
+        Some(copy)
+    }
+
+    pub(super) fn create_memory(&mut self, len: usize) -> Option<Memory> {
+        let (memory, file) = anonymous_memory(len).ok()?;
+        self.memory = Some(file);
+        Some(memory)
     }
 
     /// The file of an open handle, or of an entry.
