@@ -28,7 +28,7 @@ VARIABLES
     ctl,    \* control slots: [mem, cache, disk, dirty, work]
     files,  \* [seg, cache, disk, dirty]
     life,   \* [phase, epoch, poison, sv]: recovering or up; what the survey found
-    ghost,  \* what ought to be: [log, dur]; no action of the protocol looks at it
+    ghost,  \* what ought to be: [log, dur, kept]; no action of the protocol looks at it
     used    \* [crashes, fails, truncs]: how much has gone wrong so far
 
 vars == <<thr, wm, buf, gc, ctl, files, life, ghost, used>>
@@ -106,7 +106,7 @@ Init ==
     /\ files = [seg |-> [f \in Files |-> IF f = 1 THEN [idx |-> 0, st |-> "Active"] ELSE [idx |-> NoIdx, st |-> "Queued"]],
                 cache |-> Blank, disk |-> Blank, dirty |-> {}]
     /\ life = [phase |-> "up", epoch |-> 0, poison |-> FALSE, sv |-> NoSurvey]
-    /\ ghost = [log |-> [p \in 0 .. NPos - 1 |-> Nil], dur |-> 0]
+    /\ ghost = [log |-> [p \in 0 .. NPos - 1 |-> Nil], dur |-> 0, kept |-> 0]
     /\ used = [crashes |-> 0, fails |-> 0, truncs |-> 0]
 
 Up == life.phase = "up"
@@ -417,24 +417,31 @@ SlotSync ==
                 /\ wm' = [res |-> at, pub |-> at, flu |-> at, dur |-> at]
                 /\ gc' = NoGroup(at)
                 /\ files' = [files EXCEPT !.seg = Activated(@, at)]
-                /\ ghost' = [ghost EXCEPT !.dur = Max(@, at)]
-    /\ UNCHANGED <<thr, buf, used>>
+                /\ ghost' = [ghost EXCEPT !.dur = Max(@, at), !.kept = 0]
+    \* A log that is open has a buffer of its own.
+    /\ buf' = IF ctl.work = "final" THEN Empty ELSE buf
+    /\ UNCHANGED <<thr, used>>
 
 -----------------------------------------------------------------------------------------------------------------------------
 (* Crashes *)
 
-\* Memory is gone. Positions that no write has reached are no part of what can be found again.
-Dead(reach) ==
+\* Memory is gone, but for the cells of the ring if `ring` says so. Positions that no write has reached, from `reach` on, are no
+\* part of what can be found again. What is found must reach to `kept`.
+Dead(reach, ring, kept) ==
     /\ thr' = Idle
     /\ wm' = [res |-> 0, pub |-> 0, flu |-> 0, dur |-> 0]
-    /\ buf' = Empty
+    /\ buf' = [Empty EXCEPT !.ring = ring]
     /\ gc' = NoGroup(0)
     /\ life' = [phase |-> "down", epoch |-> 0, poison |-> FALSE, sv |-> NoSurvey]
-    /\ ghost' = [ghost EXCEPT !.log = [p \in DOMAIN @ |-> IF p < reach THEN @[p] ELSE Nil]]
+    /\ ghost' = [ghost EXCEPT !.log = [p \in DOMAIN @ |-> IF p < reach THEN @[p] ELSE Nil], !.kept = kept]
 Reach == IF ~Up THEN NPos ELSE IF buf.run # Nil THEN buf.run[2] ELSE IF life.poison THEN wm.pub ELSE wm.flu
+\* What was published without a hole; a record that does not go through the ring may be one, and so may a write that failed.
+Published ==
+    IF life.poison \/ (buf.run # Nil /\ buf.run[3] = "direct") THEN wm.flu ELSE Follow(wm.pub, NPos)
 Closed(seg) == [f \in Files |-> [seg[f] EXCEPT !.st = "Queued"]]
 
-\* The process dies, in the middle of a write perhaps, or a poisoned log is closed: what was written stays in the cache.
+\* The process dies, in the middle of a write perhaps, or a poisoned log is closed: what was written stays in the cache, and
+\* the ring is there as it was.
 Kill ==
     /\ life.phase # "down" /\ used.crashes < MaxCrashes
     /\ \E to \in IF buf.run = Nil THEN {0} ELSE buf.run[1] .. buf.run[2] :
@@ -442,7 +449,7 @@ Kill ==
         IN files' = [files EXCEPT !.seg = Closed(@), !.cache = Apply(@, w), !.dirty = @ \cup DOMAIN w]
     /\ ctl' = [ctl EXCEPT !.mem = Torn, !.work = "none"]
     /\ used' = [used EXCEPT !.crashes = @ + 1]
-    /\ Dead(Reach)
+    /\ Dead(IF Up THEN Max(Reach, wm.res) ELSE NPos, buf.ring, IF Up THEN Published ELSE ghost.kept)
 
 \* What a slot may be found to hold when its write did not become durable.
 Left(s) == IF s \in ctl.dirty /\ ctl.disk[s] # ctl.cache[s]
@@ -459,7 +466,7 @@ PowerLoss ==
         LET disk == [s \in {0, 1} |-> IF s = 0 THEN a ELSE b]
         IN ctl' = [mem |-> Torn, cache |-> disk, disk |-> disk, dirty |-> {}, work |-> "none"]
     /\ used' = [used EXCEPT !.crashes = @ + 1]
-    /\ Dead(Reach)
+    /\ Dead(Reach, Empty.ring, 0)
 
 \* The sync of a control slot fails: the slot on the disk is the old one, the new one, or neither. An open log is poisoned;
 \* an open that is under way fails.
@@ -471,7 +478,7 @@ SlotFail ==
                            !.mem = IF Up THEN @ ELSE Torn]
     /\ IF Up THEN /\ life' = [life EXCEPT !.poison = TRUE]
                   /\ UNCHANGED <<thr, wm, buf, gc, files, ghost>>
-             ELSE Dead(NPos) /\ UNCHANGED files
+             ELSE Dead(NPos, buf.ring, ghost.kept) /\ UNCHANGED files
 
 -----------------------------------------------------------------------------------------------------------------------------
 (* RECOVER *)
@@ -526,17 +533,42 @@ SurveyOf(img) ==
 
 RecUnchanged == UNCHANGED <<thr, wm, buf, gc, used>>
 
+\* The end of the whole records that follow one another in the ring from p on, each at its place and of this epoch.
+RECURSIVE WalkRing(_, _, _)
+WalkRing(p, epoch, limit) ==
+    LET c == buf.ring[p % RingSize]
+        whole == /\ c # Nil /\ LsnOf(c) = p /\ c[6] = 0 /\ p + SizeOf(c) <= limit
+                 /\ \A k \in 0 .. SizeOf(c) - 1 : buf.ring[(p + k) % RingSize] = [c EXCEPT ![6] = k]
+    IN IF whole /\ EpochOf(c) = epoch THEN WalkRing(p + SizeOf(c), epoch, limit) ELSE p
+\* How far the ring continues what the files hold.
+LeftEnd(sv) == IF sv.corrupt \/ Fault = "forget-buffer" THEN sv.end
+               ELSE WalkRing(sv.end, sv.epoch, Min(Newest(ctl.cache).end * SegSize, sv.end + RingSize))
+
+\* What the dead process left in the ring is written as it would have written it, before anything is decided.
+FlushLeft ==
+    /\ life.phase = "down"
+    /\ LET sv == SurveyOf(files.cache)
+           to == LeftEnd(sv)
+           cell(p) == buf.ring[p % RingSize]
+           first(i) == MinOf({p \in i * SegSize .. to : p = to \/ cell(p)[6] = 0})
+           entry(i) == EntryCell(first(i), sv.epoch, sv.dur)
+           w == Writes(sv.end, to, cell, entry)
+       IN /\ to > sv.end
+          /\ files' = [files EXCEPT !.cache = Apply(@, w), !.dirty = @ \cup DOMAIN w]
+    /\ UNCHANGED <<ctl, life, ghost>> /\ RecUnchanged
+
 \* Reads only. What it sees is the page cache. Then the slot that was believed, again and in its place: it may be in the
 \* page cache only. SlotSync writes the other one when this one is durable.
 Survey ==
     /\ life.phase = "down"
     /\ LET sv == SurveyOf(files.cache)
            slot == Newest(ctl.cache)
-       IN IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
-          ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
-               /\ LET new == IF Fault = "slot-once" THEN BeginSlot(slot, sv) ELSE slot
-                  IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
-                                        !.work = IF Fault = "slot-once" THEN "begin" ELSE "again"]
+       IN /\ LeftEnd(sv) = sv.end
+          /\ IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
+             ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
+                  /\ LET new == IF Fault = "slot-once" THEN BeginSlot(slot, sv) ELSE slot
+                     IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
+                                           !.work = IF Fault = "slot-once" THEN "begin" ELSE "again"]
     /\ UNCHANGED <<files, ghost>> /\ RecUnchanged
 
 \* After a sync that failed the cache may show cells that are clean and on no disk. Written again they are dirty again.
@@ -560,7 +592,7 @@ RecoverySync(from, to, next) ==
           /\ used' = [used EXCEPT !.fails = @ + 1]
           /\ \E disk \in Partly(cells, files.cache) : done(disk)
           /\ ctl' = [ctl EXCEPT !.mem = Torn]
-          /\ Dead(NPos)
+          /\ Dead(NPos, buf.ring, ghost.kept)
 
 \* Every segment that was written again, not only the newest; before the epoch record, which claims that they are durable.
 SyncTail ==
@@ -607,7 +639,7 @@ Finish ==
 -----------------------------------------------------------------------------------------------------------------------------
 Append_(w) == Copy(w) \/ Publish(w) \/ WriteDirect(w) \/ FailOut(w)
 Commit(w) == TakeLead(w) \/ LeaveMarker(w) \/ TakeBatch(w) \/ BeginSync(w) \/ EndSync(w) \/ SyncFail(w) \/ HandOn(w)
-Recover == Survey \/ Rewrite \/ SyncTail \/ WriteEpoch \/ SyncEpoch \/ Finish
+Recover == FlushLeft \/ Survey \/ Rewrite \/ SyncTail \/ WriteEpoch \/ SyncEpoch \/ Finish
 Crash == Kill \/ PowerLoss
 
 Next ==

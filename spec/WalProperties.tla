@@ -66,6 +66,9 @@ DurableNeverLost ==
     /\ \A p \in DiskHead .. ghost.dur - 1 : At(files.disk, p) = ghost.log[p] /\ ghost.log[p] # Nil
     /\ Recovering => life.sv.end >= ghost.dur
 
+\* What was published when a process died is found by the recovery that follows, if the power stays.
+PublishedSurvivesKill == Recovering => life.sv.end >= ghost.kept
+
 \* What a reader can reach is made of whole records without a gap.
 NoRecordAfterHole ==
     \A p \in HeadPos .. Accepted - 1 : LET c == At(files.cache, p) IN
@@ -108,6 +111,7 @@ NotCleanYetLost == ~(life.phase = "begin" /\ files.dirty = {} /\ files.cache # f
 \* A file that was made of a freed one and holds some of its old cells.
 Recycled(f) == files.seg[f].idx # NoIdx /\ \E k \in 1 .. SegSize :
                    LET c == files.cache[f][k] IN c # Nil /\ LsnOf(c) + c[6] # files.seg[f].idx * SegSize + k - 1
+NotLeftBehind == ~(life.phase = "down" /\ ghost.kept > SurveyOf(files.cache).end)
 NotRecycled == ~(\E f \in Files : files.seg[f].st = "Active" /\ Recycled(f))
 NotRecycledRecovered == ~(life.phase = "mark" /\ \E f \in Files : Recycled(f))
 NotTornSlot == ~(Recovering /\ Torn \in {ctl.cache[0], ctl.cache[1]})

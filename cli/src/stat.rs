@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> Result<u8, Failure> {
             ("segments", stats.segments.to_string()),
             ("segment size", bytes(stats.segment_size)),
             ("closed cleanly", if stats.closed_cleanly { "yes" } else { "no" }.to_owned()),
-            ("buffer outlives its process", if stats.shared_buffer { "yes" } else { "no such buffer is there" }.to_owned()),
+            ("shared buffer", if stats.shared_buffer { "yes" } else { "no" }.to_owned()),
             ("files", files.to_string()),
             ("bytes on disk", bytes(on_disk)),
         ])

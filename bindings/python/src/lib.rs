@@ -10,6 +10,7 @@ mod error;
 mod log;
 mod options;
 mod reader;
+mod stats;
 mod verify;
 #[allow(unsafe_code)]
 mod view;

@@ -398,37 +398,7 @@ impl Log {
     }
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let stats = self.detached(py, Wal::stats)?;
-        let dict = PyDict::new(py);
-        for (name, lsn) in [
-            ("durable", stats.durable),
-            ("flushed", stats.flushed),
-            ("published", stats.published),
-            ("reserved", stats.reserved),
-            ("head", stats.head),
-        ] {
-            dict.set_item(name, lsn.get())?;
-        }
-        for (name, count) in [
-            ("segments", stats.segments),
-            ("segment_size", stats.segment_size),
-            ("buffer_size", stats.buffer_size),
-            ("records", stats.records),
-            ("bytes", stats.bytes),
-            ("flushes", stats.flushes),
-            ("direct_writes", stats.direct_writes),
-            ("syncs", stats.syncs),
-            ("records_synced", stats.records_synced),
-            ("waits", stats.waits),
-        ] {
-            dict.set_item(name, count)?;
-        }
-        dict.set_item("checkpoint", stats.checkpoint.map(Lsn::get))?;
-        dict.set_item("closed_cleanly", stats.closed_cleanly)?;
-        dict.set_item("shared_buffer", stats.shared_buffer)?;
-        let buckets = stats.sync_latency.buckets.iter().map(|(bound, count)| (bound.as_secs_f64(), *count));
-        dict.set_item("sync_latency", buckets.collect::<Vec<_>>())?;
-        Ok(dict)
+        crate::stats::to_dict(py, &self.detached(py, Wal::stats)?)
     }
 
     /// Appends a record and returns its LSN. `None`: it would have to wait, and nothing was appended.

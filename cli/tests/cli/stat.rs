@@ -9,7 +9,7 @@ fn facts_agree_with_the_log() {
     let stat: serde_json::Value = serde_json::from_slice(&answer.out).expect("one object");
     assert_eq!(stat["head"], 0);
     assert_eq!(stat["segment_size"], 4096);
-    assert_eq!(stat["closed_cleanly"], true);
+    assert_eq!((&stat["closed_cleanly"], &stat["shared_buffer"]), (&true.into(), &false.into()));
     assert_eq!(stat["checkpoint"], serde_json::Value::Null);
     assert_eq!(stat["durable"], stat["tail"]);
     let snapshot = bench.snapshot("log");
@@ -21,6 +21,7 @@ fn facts_agree_with_the_log() {
     let stat: serde_json::Value =
         serde_json::from_slice(&bench.run(&["stat", "log", "--json"]).ok().out).expect("object");
     assert_eq!(stat["closed_cleanly"], false);
+    assert_eq!(stat["shared_buffer"], wal.stats().expect("open").shared_buffer);
     assert_eq!(stat["checkpoint"], lsn.get());
     let text = bench.run(&["stat", "log"]).ok();
     assert!(text.text().contains(&format!("\ncheckpoint      {lsn}\n")), "{}", text.text());
