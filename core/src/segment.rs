@@ -5,7 +5,7 @@
 //!
 //! 1. `N.new` is created, allocated, written full of zeros, given its identity, and synced; or a `.spare` file gets a new
 //!    identity and no entry, and is synced. Writing into blocks that hold data already makes `fdatasync` skip the
-//!    journal commit.
+//!    journal commit; a log that hardly syncs does without the zeros.
 //! 2. It is renamed to `N.wal`, and the directory is synced.
 //! 3. The control slots name it. From then on its absence is damage. Only now is its space offered to appends.
 //! 4. The stream enters it: the first write carries the entry sector in front of the first bytes (`flush.rs`).
@@ -37,6 +37,9 @@ const NO_CHECKPOINT: u64 = u64::MAX;
 const MOST_SEGMENTS: u64 = crate::lsn::Lsn::MAX.get() >> 12;
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A sync of so many bytes and more takes many times as long as a journal commit.
+const RARE_SYNCS: u64 = 16 << 20;
 
 /// What a file name in a log's directory means.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -328,9 +331,9 @@ impl Segments {
     fn make(&self, name: &str, identity: &Identity) -> io::Result<Arc<dyn StorageFile>> {
         let file = self.storage.open(name, Mode::CreateNew)?;
         let len = HEADER_SIZE + self.size();
-        file.allocate(len)?;
+        let allocated = file.allocate(len)?;
         let mut offset = 0;
-        while offset < len {
+        while offset < len && !(allocated && self.hardly_syncs()) {
             let piece = (len - offset).min(ZEROS.len() as u64);
             file.write_all_at(&mut [IoSlice::new(&ZEROS[..piece as usize])], offset)?;
             offset += piece;
@@ -338,6 +341,13 @@ impl Segments {
         file.write_all_at(&mut [IoSlice::new(&identity.to_bytes())], 0)?;
         file.sync()?;
         Ok(file)
+    }
+
+    /// Whether so much was flushed since the last sync that the journal commit will not be felt in the next one. To such a
+    /// log zeros are of no use, and they are in its way: whoever writes them cannot flush meanwhile. Looked at before each
+    /// piece of them, for the first segments are made before anybody knows.
+    fn hardly_syncs(&self) -> bool {
+        self.watermarks.flushed.load().saturating_sub(self.watermarks.durable.load()) >= RARE_SYNCS
     }
 
     /// A freed file with the header page of `identity`, synced. Its old records stay: they are sealed with positions that
@@ -445,7 +455,7 @@ impl Segments {
 
 /// Gives the lock file its full length, so that no later change of the control slots needs disk space.
 pub(crate) fn allocate_control(file: &dyn StorageFile) -> io::Result<()> {
-    file.allocate(CONTROL_SIZE)
+    file.allocate(CONTROL_SIZE).map(drop)
 }
 
 /// Writes `control` to the slot that does not hold the newest state, and syncs it.

@@ -80,7 +80,7 @@ impl StorageFile for TornFile {
         }
         self.file.write_all_at(bufs, offset)
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.file.allocate(len)
     }
     fn sync(&self) -> io::Result<()> {

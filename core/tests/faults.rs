@@ -194,6 +194,32 @@ fn a_failed_preparation_does_not_stop_later_ones() {
     }
 }
 
+/// The zeros are for syncs. They come back with them.
+#[test]
+fn a_log_that_hardly_syncs_prepares_segments_without_zeros() {
+    let disk = SimStorage::new();
+    let options = small().segment_size(1 << 20).buffer_size(1 << 16);
+    let wal = open(&options, &disk).expect("opens");
+    // How many writes it takes to fill a segment and prepare another one.
+    let writes_of_a_segment = || {
+        let (index, before) = (wal.tail().expect("open").get() >> 20, disk.writes());
+        while wal.tail().expect("open").get() >> 20 == index {
+            wal.append(&[1; 32_000]).expect("appended");
+        }
+        disk.writes() - before
+    };
+    let with_zeros = writes_of_a_segment();
+    for _ in 0..16 {
+        writes_of_a_segment();
+    }
+    let without = writes_of_a_segment();
+    assert!(without + 16 <= with_zeros, "{with_zeros} writes with zeros, {without} without");
+    wal.sync().expect("synced");
+    let most = writes_of_a_segment().max(writes_of_a_segment());
+    assert!(most + 2 >= with_zeros, "{with_zeros} writes with zeros, {most} when syncs are back");
+    assert_eq!(records(&wal), records(&open(&options, &disk.kill()).expect("opens")));
+}
+
 #[test]
 fn a_stale_record_behind_the_cut_never_comes_back() {
     let (disk, _wal) = with_tail(&[88; 12]);

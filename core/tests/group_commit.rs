@@ -103,7 +103,7 @@ impl StorageFile for GatedFile {
         }
         self.file.write_all_at(bufs, offset)
     }
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.gate.pass(|state| state.allocations_held);
         self.file.allocate(len)
     }

@@ -117,11 +117,12 @@ pub trait StorageFile: Send + Sync {
     /// What the operating system answers.
     fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
-    /// Allocates disk space for the first `len` bytes and makes the file at least that long; new bytes read as zero.
+    /// Allocates disk space for the first `len` bytes and makes the file at least that long; new bytes read as zero. Returns
+    /// whether the space is there now; `false` where the storage cannot allocate, and writing the bytes claims it.
     ///
     /// # Errors
     /// `StorageFull` if there is no space; otherwise what the operating system answers.
-    fn allocate(&self, len: u64) -> io::Result<()>;
+    fn allocate(&self, len: u64) -> io::Result<bool>;
 
     /// Makes every byte written before the call, and the file's length, durable: it survives loss of power.
     ///

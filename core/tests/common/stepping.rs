@@ -89,7 +89,7 @@ impl StorageFile for SteppingFile {
         stepwise(&self.step, || self.file.write_all_at(bufs, offset))
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         stepwise(&self.step, || self.file.allocate(len))
     }
 

@@ -143,9 +143,7 @@ mod linux {
 
     /// Gives the file its length, and all the space for it.
     fn allocated(file: &File, len: usize) -> io::Result<()> {
-        sys::allocate(file, len as u64)?;
-        // Blocks of 512 bytes, whatever the file system's are. Where it cannot allocate, the file has none.
-        if file.metadata()?.blocks() < len as u64 / 512 { Err(ErrorKind::Unsupported.into()) } else { Ok(()) }
+        if sys::allocate(file, len as u64)? { Ok(()) } else { Err(ErrorKind::Unsupported.into()) }
     }
 
     /// Maps the whole of a file that has `len` bytes and that nobody else writes or shortens.

@@ -149,7 +149,7 @@ impl StorageFile for OpenFile {
         sys::write_all_at(&self.file, bufs, offset)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         sys::allocate(&self.file, len)
     }
 

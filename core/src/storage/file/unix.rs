@@ -87,32 +87,34 @@ fn write_once_at(file: &File, bufs: &[IoSlice<'_>], offset: u64) -> io::Result<u
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
-/// Allocates the first `len` bytes and makes the file at least that long.
+/// Allocates the first `len` bytes and makes the file at least that long. `false`: only the latter.
 #[cfg(target_os = "linux")]
-pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
+pub(super) fn allocate(file: &File, len: u64) -> io::Result<bool> {
     if len == 0 {
-        return Ok(()); // fallocate refuses an empty range.
+        return Ok(true); // fallocate refuses an empty range.
     }
     let length = Offset::try_from(len).map_err(|_| ErrorKind::FileTooLarge)?;
     loop {
         // SAFETY: the descriptor is open, since `file` is borrowed; no memory is passed. Mode 0 never shrinks a file.
         if unsafe { libc::fallocate64(file.as_raw_fd(), 0, 0, length) } == 0 {
-            return Ok(());
+            return Ok(true);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
             Some(libc::EINTR) => {}
             // The file system, or the kernel, does not know how.
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return super::extend(file, len).map_err(quota_is_space),
+            Some(libc::EOPNOTSUPP | libc::ENOSYS) => {
+                return super::extend(file, len).map(|()| false).map_err(quota_is_space);
+            }
             _ => return Err(quota_is_space(error)),
         }
     }
 }
 
-/// Makes the file at least `len` bytes long.
+/// Makes the file at least `len` bytes long, and allocates nothing.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    super::extend(file, len).map_err(quota_is_space)
+pub(super) fn allocate(file: &File, len: u64) -> io::Result<bool> {
+    super::extend(file, len).map(|()| false).map_err(quota_is_space)
 }
 
 /// To the log, a quota that is used up is a disk that is full.

@@ -40,8 +40,8 @@ pub(super) fn write_all_at(file: &File, mut bufs: &mut [IoSlice<'_>], mut offset
 }
 
 /// Makes the file at least `len` bytes long; NTFS allocates the space with the length.
-pub(super) fn allocate(file: &File, len: u64) -> io::Result<()> {
-    super::extend(file, len).map_err(|error| match error.raw_os_error() {
+pub(super) fn allocate(file: &File, len: u64) -> io::Result<bool> {
+    super::extend(file, len).map(|()| true).map_err(|error| match error.raw_os_error() {
         // To the log, a quota that is used up is a disk that is full.
         Some(ERROR_DISK_QUOTA_EXCEEDED) => io::Error::new(ErrorKind::StorageFull, error),
         _ => error,

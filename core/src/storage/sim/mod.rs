@@ -265,9 +265,9 @@ impl StorageFile for SimFile {
         self.state.lock().write(self.inode, bufs, offset)
     }
 
-    fn allocate(&self, len: u64) -> io::Result<()> {
+    fn allocate(&self, len: u64) -> io::Result<bool> {
         self.check_writable()?;
-        self.state.lock().allocate(self.inode, len)
+        self.state.lock().allocate(self.inode, len).map(|()| true)
     }
 
     fn sync(&self) -> io::Result<()> {
