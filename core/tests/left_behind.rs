@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use common::child::{BUFFER, copy};
 use common::{contents, open, records, small};
 use libwal::format::MARKER_RECORD_SIZE;
-use libwal::storage::{FileStorage, SimStorage, Storage, StorageFile};
+use libwal::storage::{FileStorage, Memory, Mode, SimStorage, Storage, StorageFile};
 use libwal::{Options, Wal};
 
 type Records = Vec<(u64, Vec<u8>)>;
@@ -206,6 +206,82 @@ fn a_private_buffer_dies_with_the_process_and_a_close_leaves_none() {
     wal.append(b"x").expect("appended");
     wal.close().expect("closed");
     assert!(disk.kill().left_memory("").expect("the disk works").is_none());
+}
+
+/// A disk that asks, when the buffer is taken away, whether the log is still locked: another process that had it already
+/// would lose its own buffer.
+struct Locking(SimStorage);
+
+impl Storage for Locking {
+    fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+
+    fn create_dir(&self) -> io::Result<()> {
+        self.0.create_dir()
+    }
+
+    fn exists(&self) -> io::Result<bool> {
+        self.0.exists()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.0.list()
+    }
+
+    fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
+        self.0.open(name, mode)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.0.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.0.sync_dir()
+    }
+
+    fn create_memory(&self, name: &str, len: usize) -> Option<Memory> {
+        assert!(is_locked(&self.0), "the buffer is made without the lock");
+        self.0.create_memory(name, len)
+    }
+
+    fn left_memory(&self, name: &str) -> io::Result<Option<Arc<dyn StorageFile>>> {
+        assert!(is_locked(&self.0), "the buffer is read without the lock");
+        self.0.left_memory(name)
+    }
+
+    fn remove_memory(&self, name: &str) {
+        assert!(is_locked(&self.0), "the buffer is taken away without the lock");
+        self.0.remove_memory(name);
+    }
+}
+
+fn is_locked(disk: &SimStorage) -> bool {
+    !disk.open("LOCK", Mode::Read).expect("there").try_lock().expect("it can tell")
+}
+
+#[test]
+fn the_buffer_is_touched_under_the_lock_only() {
+    for shared in [true, false] {
+        let disk = SimStorage::new();
+        for _ in 0..2 {
+            let options = small().shared_buffer(shared);
+            let wal = options.open_on(Arc::new(Locking(disk.clone()))).expect("opens");
+            wal.append(b"x").expect("appended");
+            wal.close().expect("closed");
+            assert!(disk.left_memory("").expect("it can tell").is_none());
+        }
+        let wal = small().open_on(Arc::new(Locking(disk.clone()))).expect("opens");
+        wal.append(b"x").expect("appended");
+        let killed = disk.kill();
+        let wal = small().shared_buffer(shared).open_on(Arc::new(Locking(killed))).expect("opens");
+        assert_eq!(records(&wal).len(), 3);
+    }
 }
 
 // The files themselves.

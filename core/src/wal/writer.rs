@@ -410,10 +410,6 @@ impl Writer {
             return Err(Error::Closed);
         }
         let closed = self.close_stream();
-        if closed.is_ok() {
-            // All of it is durable. While the lock is held: the next to open the log has a buffer of its own.
-            self.segments.storage().remove_memory(BUFFER_NAME);
-        }
         self.segments.unlock();
         self.completions.close();
         closed
@@ -431,6 +427,8 @@ impl Writer {
         } else {
             end
         };
+        // All that was in it is durable. The lock is held still: who takes it next has a buffer of its own under this name.
+        self.segments.storage().remove_memory(BUFFER_NAME);
         let epoch = self.flush.seal.epoch();
         self.segments.finish_control(|control| {
             control.durable = end;
