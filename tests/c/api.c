@@ -287,6 +287,8 @@ static void options(const char *dir)
     wal_t *log = NULL, *reader = NULL;
     OK(wal_options_set_segment_size(options, 1 << 16));
     OK(wal_options_set_buffer_size(options, 1 << 14));
+    OK(wal_options_set_shared_buffer(options, 1));
+    OK(wal_options_set_shared_buffer(options, 0));
     OK(wal_options_set_max_record_size(options, 10));
     OK(wal_options_set_recycle(options, 1));
     OK(wal_options_set_retention_none(options));
@@ -309,6 +311,9 @@ static void options(const char *dir)
     OK(wal_options_set_first_lsn(options, 4096));
     OK(wal_open(dir, options, &log));
     uint64_t lsn;
+    wal_stats_t stats;
+    OK(wal_stats(log, &stats, sizeof stats));
+    CHECK(stats.shared_buffer == 0);
     OK(wal_append(log, "0123456789", 10, &lsn));
     CHECK(lsn == 4096);
     RETURNS(WAL_ERR_TOO_LARGE, wal_append(log, "0123456789x", 11, &lsn));

@@ -290,6 +290,34 @@ static void forks(const char *scratch, const char *dir)
     wal_report_free(report);
 }
 
+/* A process that ends without closing its log: what it appended is in the buffer, and the next one finds it there. */
+static void a_process_that_just_ends(const char *dir)
+{
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        wal_t *log;
+        OK(wal_open(dir, NULL, &log));
+        for (int n = 0; n < 100; n++)
+            OK(wal_append(log, &n, sizeof n, NULL));
+        _exit(0);
+    }
+    int status = -1, found = 0;
+    CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    wal_t *log;
+    wal_iter_t *iter;
+    wal_record_t record;
+    wal_stats_t stats;
+    OK(wal_open(dir, NULL, &log));
+    OK(wal_stats(log, &stats, sizeof stats));
+    OK(wal_iter_from_head(log, &iter));
+    for (; wal_iter_next(iter, &record) == WAL_OK; found++)
+        CHECK(record.len == sizeof found && memcmp(record.data, &found, sizeof found) == 0);
+    CHECK(found == 100 || !stats.shared_buffer);
+    wal_iter_close(iter);
+    OK(wal_close(log));
+}
+
 static int enough;
 
 static void *scribble(void *bytes)
@@ -345,14 +373,15 @@ int main(int argc, char **argv)
     OK(wal_close(log));
     free(dir);
     char *names[] = {in(argv[1], "after"), in(argv[1], "closing"), in(argv[1], "forked"), in(argv[1], "poisoned"),
-                     in(argv[1], "changing")};
+                     in(argv[1], "changing"), in(argv[1], "ended")};
     use_after_close(names[0]);
     closing_while_others_append(names[1]);
     paths_of_any_bytes(argv[1]);
     forks(argv[1], names[2]);
     bytes_that_change_during_the_call(names[4]);
     poisoned(names[3]);
-    for (int n = 0; n < 5; n++)
+    a_process_that_just_ends(names[5]);
+    for (int n = 0; n < 6; n++)
         free(names[n]);
     puts("edge: ok");
     return 0;

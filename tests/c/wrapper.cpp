@@ -439,7 +439,7 @@ void checkpoints() {
 
 void options() {
     wal::Options all;
-    all.segment_size(1 << 20).buffer_size(64 << 10).max_record_size(1000).recycle(1).retention_none()
+    all.segment_size(1 << 20).buffer_size(64 << 10).shared_buffer(false).max_record_size(1000).recycle(1).retention_none()
         .retention_bytes(4 << 20).retention_segments(3).retain_checkpoint(false).sync_interval(5ms).background(true)
         .read_only(false).create(true).recovery(wal::Recovery::strict).first_lsn(4096);
     const wal::Options copy = all;
@@ -449,6 +449,7 @@ void options() {
         CHECK(lsn == 4096);
         CHECK(log.wait_durable(lsn, 10s).value()); // By the sync interval.
         CHECK(log.stats().value().segment_size == 1 << 20 && log.stats().value().buffer_size == 64 << 10);
+        CHECK(log.stats().value().shared_buffer == 0);
         CHECK(log.append(std::string(1001, 'x')).error().code == Code::too_large);
     }
     Log log = Log::open(fresh("options"), all.first_lsn(8192).sync_interval(-1ms)).value();
