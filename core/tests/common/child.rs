@@ -268,7 +268,9 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let entry = entry.expect("listed");
         std::fs::copy(entry.path(), to.join(entry.file_name())).expect("copied");
     }
-    if let Some(left) = FileStorage::new(from).left_memory(BUFFER).expect("readable") {
+    let left = FileStorage::new(from).left_memory(BUFFER).expect("readable");
+    #[cfg(unix)]
+    if let Some(left) = left {
         let mut bytes = vec![0; left.len().expect("readable") as usize];
         left.read_at(&mut bytes, 0).expect("read");
         let mut file = std::fs::OpenOptions::new();
@@ -276,6 +278,8 @@ pub(crate) fn copy(from: &Path, to: &Path) {
         let mut file = file.mode(0o600).write(true).create(true).open(to.join(BUFFER)).expect("created");
         file.write_all(&bytes).expect("written");
     }
+    #[cfg(not(unix))]
+    assert!(left.is_none(), "no buffer outlives its process here");
 }
 
 /// Judges a copy of the log, and takes what it holds for the truth.
