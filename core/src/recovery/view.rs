@@ -114,8 +114,12 @@ impl View {
 
     /// Whether a process writes through a buffer that outlives it, or has left one behind.
     pub(crate) fn has_buffer(&self) -> Result<bool> {
-        let left = self.storage.left_memory(BUFFER_NAME);
-        left.map(|left| left.is_some()).map_err(|error| Error::io("open", self.storage.path().join(BUFFER_NAME), error))
+        match self.storage.left_memory(BUFFER_NAME) {
+            Ok(left) => Ok(left.is_some()),
+            // It is there, and only its writer may read it.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(true),
+            Err(error) => Err(Error::io("open", self.storage.path().join(BUFFER_NAME), error)),
+        }
     }
 
     pub(crate) fn segment_size(&self) -> u64 {

@@ -1,13 +1,13 @@
 //! Who may open a log: one process at a time, nobody who may not write, and nothing but regular files.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use libwal::{Error, Options, Recovery, Wal};
 
-use crate::common::child::{Heard, Job, copy, options};
+use crate::common::child::{BUFFER, Heard, Job, copy, options};
 use crate::common::oracle::{Oracle, Survived, payload};
 use crate::common::{assert_healthy, judge, spawn};
 use crate::disk::disks;
@@ -17,6 +17,7 @@ pub(crate) fn openers(scene: &Scene) {
     two_openers(scene);
     many_creators(scene);
     no_permission(scene);
+    anothers_buffer(scene);
     read_only_mount(scene);
 }
 
@@ -89,8 +90,11 @@ fn opened_by(wrapper: &[&str], mode: &str, dir: &Path) -> String {
 /// The other side of [`opened_by`].
 pub(crate) fn open_and_tell(arguments: &[String]) -> ExitCode {
     let [mode, dir] = arguments else { return ExitCode::FAILURE };
-    match options().read_only(mode == "reading").open(dir).and_then(|wal| Ok(wal.iter()?.filter(Result::is_ok).count()))
-    {
+    let told = |wal: Wal| {
+        wal.stats()?;
+        Ok(wal.iter()?.filter(Result::is_ok).count())
+    };
+    match options().read_only(mode == "reading").open(dir).and_then(told) {
         Ok(records) => println!("{records} records"),
         Err(error) => println!("error {} errno {}: {error}", error.code(), error.errno().unwrap_or(0)),
     }
@@ -126,6 +130,39 @@ fn no_permission(scene: &Scene) {
     println!("openers: without permission to write a log is read, and not written");
 }
 
+/// A log that another user writes is read, though its buffer is that user's alone; and what such a buffer may hold is not
+/// passed over by one who opens the log for writing.
+fn anothers_buffer(scene: &Scene) {
+    if !have("setpriv") || !scene.mounts {
+        return skipped("another user's buffer: needs root and setpriv");
+    }
+    let plain = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"];
+    let temporary = tempfile::tempdir_in(&scene.folder).expect("a directory");
+    let dir = temporary.path().join("log");
+    a_log(&dir, scene.seed);
+    let wal = options().open(&dir).expect("opens");
+    if !wal.stats().expect("open").shared_buffer {
+        return skipped("another user's buffer: no buffer outlives its process here");
+    }
+    wal.append(b"of another user").expect("appended");
+    let log = fs::metadata(&dir).expect("there");
+    let shared = PathBuf::from(format!("/dev/shm/libwal-{:x}-{:x}-{BUFFER}", log.dev(), log.ino()));
+    let buffer = if shared.exists() { shared } else { dir.join(BUFFER) };
+    let scratch = temporary.path().join("copy");
+    copy(&dir, &scratch);
+    for (path, mode) in [(&dir, 0o777), (&buffer, 0o600), (&scratch, 0o777), (&scratch.join(BUFFER), 0o600)] {
+        chown(path, Some(OTHER), None).expect("root may give files away");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("set");
+    }
+    assert_eq!(opened_by(&plain, "reading", &dir), "300 records", "a reader of another user's log");
+    let writer = opened_by(&plain, "writing", &scratch);
+    assert!(writer.starts_with("error -1 errno 13:"), "a writer passed over another user's buffer: {writer}");
+    chown(scratch.join(BUFFER), Some(0), None).expect("root may take files");
+    assert_eq!(opened_by(&plain, "writing", &scratch), "301 records", "now it is its own");
+    wal.close().expect("closed");
+    println!("openers: another user's log is read; its buffer is not passed over by a writer who may not read it");
+}
+
 fn read_only_mount(scene: &Scene) {
     for disk in disks(scene, "read-only mount") {
         let dir = disk.at.join("log");
@@ -145,6 +182,9 @@ fn contents(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files.sort();
     files
 }
+
+/// A user that nobody is.
+const OTHER: u32 = 54_321;
 
 /// What stands in place of a file.
 const PLACED: [&str; 4] = ["a symbolic link to the file", "a symbolic link to nowhere", "a fifo", "a directory"];
