@@ -17,8 +17,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control, Entry, HEADER_SIZE, HeaderError, Identity, LogId, MARKER_RECORD_SIZE,
-    SECTOR,
+    CONTROL_SLOT_OFFSETS, Control, Entry, HEADER_SIZE, HeaderError, Identity, LogId, MARKER_RECORD_SIZE, SECTOR,
 };
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicU64, Mutex, Ordering};
@@ -451,11 +450,6 @@ impl Segments {
         let synced = self.storage.sync_dir();
         synced.map_err(|error| self.poison.set(Error::io("sync", self.storage.path(), error)))
     }
-}
-
-/// Gives the lock file its full length, so that no later change of the control slots needs disk space.
-pub(crate) fn allocate_control(file: &dyn StorageFile) -> io::Result<()> {
-    file.allocate(CONTROL_SIZE).map(drop)
 }
 
 /// Writes `control` to the slot that does not hold the newest state, and syncs it.

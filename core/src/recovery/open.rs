@@ -23,12 +23,12 @@ use super::buffer::flush_left;
 use super::survey::{Entered, Files, Survey, files_of, survey, survey_from};
 use crate::error::{Error, Result};
 use crate::format::{
-    CONTROL_SLOT_OFFSETS, Control, Durability, Entry, Kind, LAST_EPOCH, LogId, MARKER_RECORD_SIZE, SECTOR,
+    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control, Durability, Entry, Kind, LAST_EPOCH, LogId, MARKER_RECORD_SIZE, SECTOR,
 };
 use crate::options::Options;
 use crate::poison::Poison;
 use crate::primitive::Arc;
-use crate::segment::{LOCK_NAME, Segments, allocate_control, store_control};
+use crate::segment::{LOCK_NAME, Segments, store_control};
 use crate::storage::{Mode, Storage, StorageFile};
 use crate::stream;
 use crate::watermark::Watermarks;
@@ -200,7 +200,8 @@ fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile)
 }
 
 fn write_first_control(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Control) -> Result<()> {
-    let written = allocate_control(lock).and_then(|()| store_control(lock, control));
+    // Its full length, so that no later change of the control slots needs disk space.
+    let written = lock.allocate(CONTROL_SIZE).and_then(|_| store_control(lock, control));
     written.map_err(|error| creation(storage, &storage.path().join(LOCK_NAME), error))
 }
 
