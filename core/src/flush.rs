@@ -23,11 +23,6 @@ use crate::watermark::Watermarks;
 const LONGEST_RUN: u64 = 1 << 20;
 /// How often a waiting thread yields before it sleeps.
 const YIELDS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
-/// So often it leaves a run alone that is shorter than [`SHORT_RUN`]. Where there are more threads than processors, the
-/// published prefix ends at the next one that lost its processor in the middle of an append; give it back, and the pieces
-/// grow together.
-const PATIENCE: u32 = YIELDS / 8;
-const SHORT_RUN: u64 = 64 << 10;
 /// How long it sleeps at most before it looks again. Only the flush of somebody else wakes it; that a writer has published
 /// is told to nobody, so that publishing costs one store.
 const NAP: Duration = Duration::from_millis(1);
@@ -110,17 +105,12 @@ impl Flush {
         while end > self.room_end() {
             self.poison.check()?;
             let progress = match self.state.try_lock() {
-                Some(mut state) if idle >= PATIENCE || self.is_worthwhile(&state) => self.flush_run(&mut state)?,
-                _ => false,
+                Some(mut state) => self.flush_run(&mut state)?,
+                None => false,
             };
             self.pause(&mut idle, progress, || end <= self.room_end());
         }
         Ok(())
-    }
-
-    /// Whether what is published is more than a short run.
-    fn is_worthwhile(&self, state: &State) -> bool {
-        self.publish.reaches(&state.walker, SHORT_RUN.min(self.run_length()))
     }
 
     /// Flushes until everything below `target`, which must have been claimed, is with the operating system.

@@ -109,18 +109,6 @@ impl Publish {
         run
     }
 
-    /// Whether the links lead on over `len` bytes at least. Relaxed: nothing is read on their word.
-    pub(crate) fn reaches(&self, walker: &Walker, len: u64) -> bool {
-        let mut end = walker.position;
-        while end - walker.position < len {
-            match self.slot(end).load(Ordering::Relaxed) {
-                0 => return false,
-                link => end += u64::from(link & !CONTINUES),
-            }
-        }
-        true
-    }
-
     /// Moves on to `end` over a record that went to the file directly: there are no links in it.
     pub(crate) fn skip(&self, walker: &mut Walker, end: u64) {
         self.moved(walker, end);
