@@ -92,6 +92,21 @@ fn records_come_back_from_wherever_they_lie_in_the_buffer_and_the_segments() {
 }
 
 #[test]
+fn a_long_buffer_is_read_to_its_end() {
+    // Read in several pieces, with records that lie across them and across the end of the buffer.
+    let disk = SimStorage::new();
+    let wal = open(&small().segment_size(1 << 20).buffer_size(1 << 20), &disk).expect("opens");
+    let mut all = append(&wal, &[300_000, 300_000]);
+    wal.flush().expect("flushed");
+    let writes = disk.writes();
+    while let Ok(lsn) = wal.try_append(&[all.len() as u8; 10_007]) {
+        all.push((lsn.get(), vec![all.len() as u8; 10_007]));
+    }
+    assert!(all.len() > 100 && disk.writes() == writes, "nothing of it was flushed");
+    assert!(records(&opened(&disk.kill())) == all);
+}
+
+#[test]
 fn the_first_record_that_is_damaged_ends_the_log() {
     let disk = SimStorage::new();
     let wal = opened(&disk);

@@ -96,7 +96,7 @@ mod linux {
     use std::path::{Path, PathBuf};
     use std::ptr::{self, NonNull};
 
-    use super::super::sys;
+    use super::super::sys::{self, Directory};
     use super::Memory;
     use crate::storage::Mode;
 
@@ -202,11 +202,14 @@ mod linux {
         found.is_file() && found.mode() & 0o077 == 0 && [user, log.uid(), 0].contains(&found.uid())
     }
 
-    /// Takes away what is there. What cannot be taken away is another's, or is never believed again: a log that is closed
-    /// cleanly asks for none, and one that was recovered is in another epoch.
+    /// Takes away what is there. What cannot be taken away is another's, or is not believed again: a log that is closed
+    /// cleanly asks for none, and one that was recovered is in another epoch. Where the disk was too full for a new epoch
+    /// that is not so; therefore it must not come back with a loss of power either.
     pub(in super::super) fn remove(dir: &Path, name: &str) {
-        for path in places(dir, name).into_iter().flatten() {
-            let _ = fs::remove_file(path);
+        let Ok([shared, own]) = places(dir, name) else { return };
+        let _ = fs::remove_file(shared);
+        if fs::remove_file(own).is_ok() {
+            let _ = Directory::open(dir).and_then(|dir| dir.sync());
         }
     }
 }
