@@ -20,10 +20,9 @@ ELSEWHERE = platforms
 demo:
 	$(CARGO) run --quiet --release --package libwal-demo -- .
 
-## Everything that can be proved here. Side by side, since none measures time; the shorter ones last. One more than there are
-## processors in a small machine: those that kill, sync and wait leave theirs idle.
+## Everything that can be proved here. Side by side, since none measures time; the shorter ones last.
 test: lint
-	$(MAKE) --jobs=3 --output-sync=target spec unit docs examples python c $(HARNESSES)
+	$(MAKE) --jobs=2 --output-sync=target spec unit docs examples python c $(HARNESSES)
 	$(MAKE) demo
 	@echo "all checks passed"
 
