@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::stepping::Stepping;
 use common::{contents, open, records, segment_name, small, used};
 use libwal::format::{Control, HEADER_SIZE, Kind, Seal, write_record};
 use libwal::storage::{Fault, SimOp, SimStorage, Storage};
@@ -219,6 +220,23 @@ fn a_log_that_hardly_syncs_prepares_segments_without_zeros() {
     let most = writes_of_a_segment().max(writes_of_a_segment());
     assert!(most + 2 >= with_zeros, "{with_zeros} writes with zeros, {most} when syncs are back");
     assert_eq!(records(&wal), records(&open(&options, &disk.kill()).expect("opens")));
+}
+
+/// There the zeros are what claims the space, so they are always written.
+#[test]
+fn where_nothing_can_be_allocated_zeros_claim_the_space() {
+    let disk = SimStorage::new();
+    let options = small().segment_size(1 << 20).buffer_size(1 << 16);
+    let wal = options.open_on(Stepping::without_allocation(&disk)).expect("opens");
+    for segment in 1..=20 {
+        let before = disk.writes();
+        while wal.tail().expect("open").get() >> 20 < segment {
+            wal.append(&[1; 32_000]).expect("appended");
+        }
+        // Some 33 of them flush.
+        let writes = disk.writes() - before;
+        assert!(writes >= 33 + 16, "{writes} writes while segment {segment} was prepared");
+    }
 }
 
 #[test]

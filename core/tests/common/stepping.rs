@@ -13,11 +13,17 @@ pub(crate) type Step = Arc<dyn Fn() + Send + Sync>;
 pub(crate) struct Stepping {
     disk: SimStorage,
     step: Step,
+    allocates: bool,
 }
 
 impl Stepping {
     pub(crate) fn over(disk: &SimStorage, step: Step) -> Arc<dyn Storage> {
-        Arc::new(Stepping { disk: disk.clone(), step })
+        Arc::new(Stepping { disk: disk.clone(), step, allocates: true })
+    }
+
+    /// A disk of a file system that cannot allocate: a file has the space that was written.
+    pub(crate) fn without_allocation(disk: &SimStorage) -> Arc<dyn Storage> {
+        Arc::new(Stepping { disk: disk.clone(), step: Arc::new(|| {}), allocates: false })
     }
 }
 
@@ -47,7 +53,7 @@ impl Storage for Stepping {
 
     fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
         let file = stepwise(&self.step, || self.disk.open(name, mode))?;
-        Ok(Arc::new(SteppingFile { file, step: Arc::clone(&self.step) }))
+        Ok(Arc::new(SteppingFile { file, step: Arc::clone(&self.step), allocates: self.allocates }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -78,6 +84,7 @@ impl Storage for Stepping {
 struct SteppingFile {
     file: Arc<dyn StorageFile>,
     step: Step,
+    allocates: bool,
 }
 
 impl StorageFile for SteppingFile {
@@ -90,7 +97,7 @@ impl StorageFile for SteppingFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<bool> {
-        stepwise(&self.step, || self.file.allocate(len))
+        stepwise(&self.step, || self.file.allocate(len)).map(|allocated| allocated && self.allocates)
     }
 
     fn sync(&self) -> io::Result<()> {
