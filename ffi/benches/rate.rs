@@ -1,11 +1,12 @@
 //! Appends of 100 bytes by one thread, through the C ABI and from Rust, in turns in one run: `tests/c/rate.c`, compiled
-//! against the installed library (its path is the argument), and the same loop here. `--check` fails if C reaches less than
-//! 0.9 of the Rust rate.
+//! against the installed library (its path is the argument), and the same loop here, both in a new process for each turn.
+//! `--check` fails if C reaches less than 0.9 of the Rust rate.
 //!
 //! The rate is that of a whole log, several segments long, so what limits it is how fast the bytes get to the files. Beside it
 //! stands what the call costs while they are not waited for: the fastest runs.
 
 use std::error::Error;
+use std::fmt::Write;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -17,31 +18,35 @@ const RECORDS: u32 = 1_000_000;
 /// Each so many are timed for themselves: less than a tenth of a millisecond, in which a busy machine may leave one alone.
 const RUN: u32 = 2_000;
 /// Logs in a turn, and turns of each.
-const ROUNDS: usize = 2;
-const TURNS: usize = 12;
+const ROUNDS: u32 = 2;
+const TURNS: usize = 24;
+/// The first argument of the process that appends from Rust.
+const APPEND: &str = "append";
 
-fn rust(dir: &Path) -> Result<Vec<f64>, Box<dyn Error>> {
+/// What `tests/c/rate.c` does: prints nanoseconds for each record, a line for each `run` of them.
+fn append(dir: &Path, records: u32, run: u32) -> Result<(), Box<dyn Error>> {
     let log = Wal::open(dir)?;
     let payload = std::hint::black_box([7_u8; 100]);
     // While the next segment is prepared.
     std::thread::sleep(Duration::from_millis(200));
-    let mut each = Vec::new();
-    for _ in 0..RECORDS / RUN {
+    let mut told = String::new();
+    for _ in 0..records / run {
         let begun = Instant::now();
-        for _ in 0..RUN {
+        for _ in 0..run {
             // A slice, as C passes it: with an array the compiler would know the length and unroll the copy.
             let payload: &[u8] = std::hint::black_box(&payload);
             std::hint::black_box(log.append(payload)?);
         }
-        each.push(begun.elapsed().as_nanos() as f64 / f64::from(RUN));
+        writeln!(told, "{:.2}", begun.elapsed().as_nanos() as f64 / f64::from(run))?;
     }
     log.close()?;
-    Ok(each)
+    print!("{told}");
+    Ok(())
 }
 
-fn c(program: &str, dir: &Path) -> Result<Vec<f64>, Box<dyn Error>> {
-    let output =
-        Command::new(program).arg(dir).args([RECORDS, RUN, ROUNDS as u32].map(|number| number.to_string())).output()?;
+/// Lets a process append to the logs of a turn, and reads what it prints.
+fn timed(mut program: Command, dir: &Path) -> Result<Vec<f64>, Box<dyn Error>> {
+    let output = program.arg(dir).args([RECORDS, RUN, ROUNDS].map(|number| number.to_string())).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
@@ -75,17 +80,25 @@ impl Taken {
 
 fn run() -> Result<bool, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if let [first, dir, records, run, rounds] = args.as_slice()
+        && first == APPEND
+    {
+        for round in 0..rounds.parse::<u32>()? {
+            append(&Path::new(dir).join(format!("rust{round}")), records.parse()?, run.parse()?)?;
+        }
+        return Ok(true);
+    }
     let program = args.iter().find(|arg| !arg.starts_with("--")).ok_or("usage: rate PROGRAM [--check]")?;
     let (mut from_c, mut from_rust) = (Taken::new(), Taken::new());
     for turn in 0..2 * TURNS {
         let dir = tempfile::tempdir()?;
         // C, Rust, Rust, C: neither always finds what the other left behind.
         if turn % 4 == 0 || turn % 4 == 3 {
-            from_c.add(&c(program, dir.path())?);
+            from_c.add(&timed(Command::new(program), dir.path())?);
         } else {
-            for round in 0..ROUNDS {
-                from_rust.add(&rust(&dir.path().join(format!("rust{round}")))?);
-            }
+            let mut this = Command::new(std::env::current_exe()?);
+            this.arg(APPEND);
+            from_rust.add(&timed(this, dir.path())?);
         }
     }
     let (c, rust) = (from_c.median(), from_rust.median());
