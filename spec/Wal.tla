@@ -522,9 +522,10 @@ SurveyOf(img) ==
                  ELSE LET c == EntryAt(img, MaxOf(usable)) IN <<LsnOf(c), EpochOf(c)>>
         walked == Walk(img, [NoSurvey EXCEPT !.end = start[1], !.epoch = start[2], !.dur = claimed,
                                              !.first = start[1], !.start = start[2]], limit)
-        skipped == {p + SizeOf(At(img, p)) : p \in {p \in walked.end .. limit - 1 : WholeAt(img, p, limit)}}
+        behind == {p \in walked.end .. limit - 1 : WholeAt(img, p, limit)}
+        skipped == {p + SizeOf(At(img, p)) : p \in behind}
         \* Claims behind the first bad record are believed too, of whatever epoch.
-        later == {DurOf(At(img, p)) : p \in {p \in walked.end .. limit - 1 : WholeAt(img, p, limit)}}
+        later == {DurOf(At(img, p)) : p \in behind}
         end == IF Fault = "skip-hole" THEN MaxOf(skipped \cup {walked.end}) ELSE walked.end
     IN IF slot = Torn \/ missing \/ older THEN [NoSurvey EXCEPT !.corrupt = TRUE]
        ELSE [walked EXCEPT !.end = end,
@@ -545,31 +546,31 @@ LeftEnd(sv) == IF sv.corrupt \/ Fault = "forget-buffer" THEN sv.end
                ELSE WalkRing(sv.end, sv.epoch, Min(Newest(ctl.cache).end * SegSize, sv.end + RingSize))
 
 \* What the dead process left in the ring is written as it would have written it, before anything is decided.
-FlushLeft ==
-    /\ life.phase = "down"
-    /\ LET sv == SurveyOf(files.cache)
-           to == LeftEnd(sv)
-           cell(p) == buf.ring[p % RingSize]
+FlushLeft(sv, to) ==
+    /\ LET cell(p) == buf.ring[p % RingSize]
            first(i) == MinOf({p \in i * SegSize .. to : p = to \/ cell(p)[6] = 0})
            entry(i) == EntryCell(first(i), sv.epoch, sv.dur)
            w == Writes(sv.end, to, cell, entry)
-       IN /\ to > sv.end
-          /\ files' = [files EXCEPT !.cache = Apply(@, w), !.dirty = @ \cup DOMAIN w]
+       IN files' = [files EXCEPT !.cache = Apply(@, w), !.dirty = @ \cup DOMAIN w]
     /\ UNCHANGED <<ctl, life, ghost>> /\ RecUnchanged
 
 \* Reads only. What it sees is the page cache. Then the slot that was believed, again and in its place: it may be in the
 \* page cache only. SlotSync writes the other one when this one is durable.
-Survey ==
+Survey(sv) ==
+    /\ LET slot == Newest(ctl.cache)
+       IN IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
+          ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
+               /\ LET new == IF Fault = "slot-once" THEN BeginSlot(slot, sv) ELSE slot
+                  IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
+                                        !.work = IF Fault = "slot-once" THEN "begin" ELSE "again"]
+    /\ UNCHANGED <<files, ghost>> /\ RecUnchanged
+
+\* An open looks at the files, and at what is left in the ring behind their end.
+Open ==
     /\ life.phase = "down"
     /\ LET sv == SurveyOf(files.cache)
-           slot == Newest(ctl.cache)
-       IN /\ LeftEnd(sv) = sv.end
-          /\ IF sv.corrupt THEN life' = [life EXCEPT !.phase = "corrupt", !.sv = sv] /\ UNCHANGED ctl
-             ELSE /\ life' = [life EXCEPT !.phase = "begin", !.sv = sv]
-                  /\ LET new == IF Fault = "slot-once" THEN BeginSlot(slot, sv) ELSE slot
-                     IN ctl' = [ctl EXCEPT !.mem = slot, !.cache[new.seq % 2] = new, !.dirty = @ \cup {new.seq % 2},
-                                           !.work = IF Fault = "slot-once" THEN "begin" ELSE "again"]
-    /\ UNCHANGED <<files, ghost>> /\ RecUnchanged
+           to == LeftEnd(sv)
+       IN IF to > sv.end THEN FlushLeft(sv, to) ELSE Survey(sv)
 
 \* After a sync that failed the cache may show cells that are clean and on no disk. Written again they are dirty again.
 Rewrite ==
@@ -639,7 +640,7 @@ Finish ==
 -----------------------------------------------------------------------------------------------------------------------------
 Append_(w) == Copy(w) \/ Publish(w) \/ WriteDirect(w) \/ FailOut(w)
 Commit(w) == TakeLead(w) \/ LeaveMarker(w) \/ TakeBatch(w) \/ BeginSync(w) \/ EndSync(w) \/ SyncFail(w) \/ HandOn(w)
-Recover == FlushLeft \/ Survey \/ Rewrite \/ SyncTail \/ WriteEpoch \/ SyncEpoch \/ Finish
+Recover == Open \/ Rewrite \/ SyncTail \/ WriteEpoch \/ SyncEpoch \/ Finish
 Crash == Kill \/ PowerLoss
 
 Next ==
