@@ -99,3 +99,27 @@ fn run(writer: &Writer, interval: Option<Duration>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::primitive::Arc;
+    use crate::storage::SimStorage;
+    use crate::{Options, Retention};
+
+    const SEGMENT: u64 = 4096;
+
+    /// A thread that never gets a turn is one that has stopped: whoever enters a segment then drops old ones as well.
+    #[test]
+    fn retention_does_not_wait_for_the_thread() {
+        let options = Options::new().segment_size(SEGMENT).retention(Retention::Segments(2)).retain_checkpoint(false);
+        let log = options.open_on(Arc::new(SimStorage::new())).expect("opened");
+        log.handle.background.lock().as_mut().expect("it runs").stop();
+        for nth in 0..100 {
+            log.append_and_sync(&[nth; 1000]).expect("appended");
+            let stats = log.stats().expect("a writer");
+            let kept = stats.reserved.get() - stats.head.get();
+            assert!(kept <= 3 * SEGMENT, "{kept} bytes are kept after {nth} records");
+        }
+        log.close().expect("closed");
+    }
+}

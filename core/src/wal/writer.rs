@@ -244,6 +244,9 @@ impl Writer {
             if refused == Refused::Shut {
                 return Err(self.why_shut());
             }
+            // The background thread had no turn yet, and so has not dropped anything either. First, since what is dropped may
+            // be reused. What fails here is no matter of this append, unless it is latched.
+            let _ = self.retain();
             self.segments.prepare_to(self.reserve.reserved() + size)?;
             self.raise_limit();
             let long = size > self.flush.ring.capacity();
