@@ -244,10 +244,14 @@ impl Writer {
             if refused == Refused::Shut {
                 return Err(self.why_shut());
             }
-            // The background thread had no turn yet, and so has not dropped anything either. First, since what is dropped may
-            // be reused. What fails here is no matter of this append, unless it is latched.
-            let _ = self.retain();
-            self.segments.prepare_to(self.reserve.reserved() + size)?;
+            let end = self.reserve.reserved() + size;
+            if self.segments.limit() < end {
+                // The background thread had no turn yet, and so has not dropped anything either. First, since what is dropped
+                // may be reused. What fails here is no matter of this append, unless it is latched. Not where the segment is
+                // there already: this would wait for whoever is making the one after it.
+                let _ = self.retain();
+                self.segments.prepare_to(end)?;
+            }
             self.raise_limit();
             let long = size > self.flush.ring.capacity();
             match if long { self.reserve.claim_long(size) } else { self.reserve.claim(size) } {
