@@ -5,9 +5,10 @@ mod common;
 
 use std::path::Path;
 use std::process::{Command, Output};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use common::counting::{Counting, allocations};
+use common::stepping::Stepping;
 use libwal::storage::SimStorage;
 use libwal::{Options, Wal};
 
@@ -89,6 +90,25 @@ fn appends_write_large_pieces_and_read_nothing() {
     at_most("writes for each MiB appended, segments included", made[0] as f64 / mib, 26.0);
     at_most("syncs for each MiB appended, all of them for new segments", made[1] as f64 / mib, 1.0);
     assert_eq!(made[2], 0, "an append reads nothing");
+}
+
+/// Whatever is appended while a flush runs: it catches up once, and does not write ever shorter runs behind the appenders.
+#[test]
+fn a_flush_does_not_chase_the_appenders() {
+    let log: Arc<OnceLock<Wal>> = Arc::default();
+    let beside = Arc::clone(&log);
+    // What another thread might do between any two operations.
+    let step = move || {
+        if let Some(log) = beside.get() {
+            log.try_append(&PAYLOAD).expect("there is room");
+        }
+    };
+    let disk = Stepping::over(&SimStorage::new(), Arc::new(step));
+    let log = log.get_or_init(|| options().open_on(disk).unwrap());
+    append(log, BUFFER / 4 / RECORD + 1);
+    let stats = log.stats().unwrap();
+    assert_eq!(stats.flushes, 2, "a quarter of the buffer, and what came meanwhile");
+    assert!(stats.flushed < stats.reserved, "what came while that was written waits");
 }
 
 #[test]
