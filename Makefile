@@ -26,17 +26,18 @@ test: lint
 	$(MAKE) demo
 	@echo "all checks passed"
 
-## Formatting and warnings, which are errors.
+## Formatting and warnings, which are errors. In the profile of the tests, as all that follows: what the compiler itself runs
+## (the macros of dependencies) is then built once.
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --quiet --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy --quiet --profile test --workspace --all-targets -- --deny warnings
 
 ## Unit tests beside the code, integration tests, the examples in the documentation.
 unit:
 	$(CARGO) test --workspace --exclude libwal-benches --no-fail-fast
 
 docs:
-	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --workspace --no-deps
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --quiet --profile test --workspace --no-deps
 
 ## The example programs; each checks itself.
 examples:
