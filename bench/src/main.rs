@@ -36,10 +36,10 @@ struct Arguments {
     #[arg(long, value_name = "WORKLOAD")]
     only: Vec<Workload>,
     /// Further repetitions are left out when this is used up.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 20.0)]
     minutes: f64,
     /// Repetitions of each measurement.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 5)]
     repetitions: usize,
     /// Also opens a log of 4 GiB.
     #[arg(long)]

@@ -46,7 +46,7 @@ fn introduction(results: &Results) -> String {
     let fewest = results.measured.iter().filter(|found| found.failure.is_none()).map(repetitions).min().unwrap_or(0);
     let most = results.measured.iter().map(repetitions).max().unwrap_or(0);
     let mut page =
-        "# Side by side\n\nMeasured anew by `make bench-peers`, which takes about ten minutes and writes this page"
+        "# Side by side\n\nMeasured anew by `make bench-peers`, which takes about twenty minutes and writes this page"
             .to_owned();
     page +=
         ", its plots, and every\nsingle figure to `target/bench-peers.json`. `make bench-peers BENCH=--quick` takes ";
