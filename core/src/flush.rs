@@ -128,8 +128,8 @@ impl Flush {
     /// publish.
     ///
     /// A short run is the last one: it has caught up. What is published meanwhile waits for whoever fills the next part of the
-    /// ring, or needs it. To go on would be to write ever shorter runs behind the appenders, on a processor that they may
-    /// share (two threads of one core: an append through C took 64 ns instead of 45, `make bench-c`).
+    /// ring, or needs it. To go on would be to write ever shorter runs right behind the appenders, which slows them: an append
+    /// through C took 64 ns instead of 45 (`make bench-c`).
     pub(crate) fn flush_if_free(&self) -> Result<()> {
         let until = self.room_end();
         while self.watermarks.flushed.load() < until {
