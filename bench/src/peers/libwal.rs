@@ -13,7 +13,7 @@ use crate::latency::Latencies;
 pub(super) const PEER: Peer = Peer {
     name: "libwal",
     package: "libwal",
-    append: "in shared memory, where it survives the process, its disk space allocated; soon in the page cache",
+    append: "in shared memory, where it survives the process, its disk space allocated; in the page cache when the next quarter of the buffer is filled",
     commit: Ok("append_and_sync"),
     checks: Some("CRC32C, bound to log and position"),
     tails: "4 MiB segments, recycled; sync and truncate_before beside",
