@@ -4,6 +4,8 @@
 //! Two rules hold throughout. Nothing that can wait for a disk or for another thread is called while attached to the
 //! interpreter: it goes through [`pyo3::Python::detach`]. And no thread of the log's own ever attaches.
 
+#[allow(unsafe_code)]
+mod append;
 mod channel;
 mod data;
 mod error;
@@ -21,6 +23,8 @@ mod _wal {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
+    #[pymodule_export]
+    use crate::append::_with_append;
     #[pymodule_export]
     use crate::channel::Channel;
     #[pymodule_export]

@@ -94,6 +94,19 @@ impl Log {
         py.detach(|| call(&self.wal)).or_raise(py)
     }
 
+    /// Appends one record. The common case never waits and so never lets go of the interpreter, which would cost more than
+    /// the append.
+    #[inline(always)]
+    pub(crate) fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
+        match data.cast_exact::<PyBytes>() {
+            Ok(bytes) => match self.wal.try_append(bytes.as_bytes()) {
+                Ok(lsn) => Ok(lsn.get()),
+                Err(error) => self.append_waiting(data.py(), bytes.as_bytes(), &error),
+            },
+            Err(_) => self.append_lent(data),
+        }
+    }
+
     /// An append that could not be made at once, or failed.
     #[cold]
     fn append_waiting(&self, py: Python<'_>, data: &[u8], error: &Error) -> PyResult<u64> {
@@ -162,28 +175,6 @@ impl Log {
         let wal = py.detach(|| options.open(path)).or_raise(py)?;
         let state = State { stage: AtomicU8::new(OPEN), forks: FORKS.load(Ordering::Relaxed) };
         Ok(Log { wal, state: Arc::new(state), read_only: read_only || recovery == "salvage" })
-    }
-
-    /// Append one record and return its LSN.
-    ///
-    /// `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside. It survives
-    /// this process where the buffer does (`stats().shared_buffer`), and else after `flush`; `sync` makes it survive a
-    /// loss of power.
-    ///
-    /// >>> with wal.open("log") as log:
-    /// ...     first = log.append(b"one")
-    /// ...     second = log.append(bytearray(b"two"))
-    /// >>> first < second
-    /// True
-    fn append(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
-        // The common case never waits and so never lets go of the interpreter, which would cost more than the append.
-        match data.cast::<PyBytes>() {
-            Ok(bytes) => match self.wal.try_append(bytes.as_bytes()) {
-                Ok(lsn) => Ok(lsn.get()),
-                Err(error) => self.append_waiting(data.py(), bytes.as_bytes(), &error),
-            },
-            Err(_) => self.append_lent(data),
-        }
     }
 
     /// Append one record if that needs no waiting, neither for room in the buffer nor for disk space.
@@ -446,7 +437,7 @@ impl Log {
         .or_raise(py)
     }
 
-    /// Takes what `append` takes, and does nothing: what a method call costs. For bench.py only.
+    /// Takes what `append` takes, and does nothing: what a call of a method that pyo3 makes costs. For bench.py only.
     #[allow(clippy::unused_self)]
     fn _noop(&self, data: &Bound<'_, PyAny>) -> PyResult<u64> {
         match data.cast::<PyBytes>() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import os
 import pickle
 import warnings
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import wal
+from wal import _wal
 
 
 def test_a_log_is_what_was_appended(path: Path) -> None:
@@ -29,6 +31,33 @@ def test_a_log_is_what_was_appended(path: Path) -> None:
         assert log.stats().closed_cleanly
     with wal.open(os.fsencode(path)) as log:
         assert log.path == path
+
+
+def test_append_is_a_method_like_any_other(path: Path) -> None:
+    class Journal(wal.Log):
+        """Somebody's own."""
+
+    class Word(bytes):
+        """Not exactly `bytes`."""
+
+    with Journal(os.fspath(path)) as log:
+        append: Any = log.append
+        assert [append(b"one"), wal.Log.append(log, Word(b"two"))] == [lsn for lsn, _ in log]
+        assert [data for _, data in log] == [b"one", b"two"]
+        for arguments, named in (((), {}), ((b"x", b"y"), {}), ((), {"data": b"x"})):
+            with pytest.raises(TypeError):
+                append(*arguments, **named)
+        for stranger in (object(), wal.Log, None, log.read_from()):
+            with pytest.raises(TypeError):
+                wal.Log.append(stranger, b"x")  # type: ignore[arg-type]
+        assert len(list(log)) == 2
+    # The interpreter calls it by the shortest way only if it is of the object's own class.
+    assert wal.Log.append.__objclass__ is wal.Log  # type: ignore[attr-defined]
+    assert str(inspect.signature(wal.Log.append)) == "(self, data, /)"
+    for other in (object, wal.Reader, type("Other", (), {})):
+        with pytest.raises(TypeError):
+            _wal._with_append(other)
+        assert not hasattr(other, "append")
 
 
 def test_positions(log: wal.Log) -> None:

@@ -93,3 +93,9 @@ def test_the_stub_has_the_docstrings_of_the_objects() -> None:
                 assert text == inspect.cleandoc(thing.__doc__ or ""), node.name
                 compared += 1
     assert compared > 30
+
+
+def test_append_is_documented_as_it_is_declared() -> None:
+    source = ast.parse((Path(wal.__file__).parent / "_log.py").read_text())
+    declared = [node for node in ast.walk(source) if isinstance(node, ast.FunctionDef) and node.name == "append"]
+    assert [ast.get_docstring(node) for node in declared] == [inspect.getdoc(wal.Log.append)]

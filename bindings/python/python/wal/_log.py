@@ -107,6 +107,7 @@ class Reader(_wal.Reader[_Data], Generic[_Data]):
             nap = min(nap * 2, _LONGEST_NAP)
 
 
+@_wal._with_append
 class Log(_wal.Log):
     """A log that is open. `wal.open` makes it; a `with` block closes it.
 
@@ -114,6 +115,22 @@ class Log(_wal.Log):
     """
 
     __slots__ = ("__weakref__", "_channels", "_guard")
+
+    if TYPE_CHECKING:
+        # Defined by the decorator.
+        def append(self, data: Buffer, /) -> int:
+            """Append one record and return its LSN.
+
+            `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside. It survives
+            this process where the buffer does (`stats().shared_buffer`), and else after `flush`; `sync` makes it survive a
+            loss of power.
+
+            >>> with wal.open("log") as log:
+            ...     first = log.append(b"one")
+            ...     second = log.append(bytearray(b"two"))
+            >>> first < second
+            True
+            """
 
     def __init__(self, *_arguments: object, **_options: object) -> None:
         # Loops are few; of each the log has one channel, for as long as the loop lives.

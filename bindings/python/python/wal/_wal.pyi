@@ -24,9 +24,10 @@ if sys.version_info >= (3, 12):
 else:
     from typing_extensions import Buffer as Buffer
 
+_Log = TypeVar("_Log", bound=Log)
 _Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
 
-__all__ = ["Channel", "Log", "Reader", "__version__", "_count_fork", "_repair", "_verify"]
+__all__ = ["Channel", "Log", "Reader", "__version__", "_count_fork", "_repair", "_verify", "_with_append"]
 
 __version__: str
 
@@ -65,19 +66,6 @@ class Log:
         recovery: str = "strict",
         first_lsn: int = 0,
     ) -> Self: ...
-    def append(self, data: Buffer) -> int:
-        """Append one record and return its LSN.
-
-        `data` is any contiguous bytes-like object. The record is ordered and its disk space is set aside. It survives
-        this process where the buffer does (`stats().shared_buffer`), and else after `flush`; `sync` makes it survive a
-        loss of power.
-
-        >>> with wal.open("log") as log:
-        ...     first = log.append(b"one")
-        ...     second = log.append(bytearray(b"two"))
-        >>> first < second
-        True
-        """
     def try_append(self, data: Buffer) -> int:
         """Append one record if that needs no waiting, neither for room in the buffer nor for disk space.
 
@@ -182,7 +170,7 @@ class Log:
     def _synced(self, channel: Channel, id: int, lsn: Optional[int]) -> None:
         """Tells the channel when the record at `lsn`, or everything appended before, is durable."""
     def _noop(self, data: bytes) -> int:
-        """Takes what `append` takes, and does nothing: what a method call costs. For bench.py only."""
+        """Takes what `append` takes, and does nothing: what a call of a method that pyo3 makes costs. For bench.py only."""
 
 @disjoint_base
 class Reader(Generic[_Data]):
@@ -239,3 +227,5 @@ def _verify(path: str, threads: int, progress: Optional[Callable[[int, int], obj
 def _repair(path: str, keep: str) -> ReportDict:
     """Mends the log at `path`; the damaged bytes go to `keep`."""
 def _count_fork() -> None: ...
+def _with_append(class_: type[_Log], /) -> type[_Log]:
+    """Gives a class that is derived from `Log` the method `append`, and returns the class."""
