@@ -37,7 +37,7 @@ def in_turns(rounds: int, *sides: Callable[[], float]) -> list[float]:
 
 def call_cost(path: Path, quick: bool) -> float:
     """An append beside a method of the same object that takes the same bytes and does nothing: one as pyo3 makes them, of
-    which a half is spent on what `append` goes without (src/append.rs)."""
+    which a third is spent on what `append` goes without (src/append.rs)."""
     count = 2000
 
     with wal.open(path) as log:

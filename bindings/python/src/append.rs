@@ -1,9 +1,9 @@
 //! `Log.append`, the call that is made for every record.
 //!
 //! A method as pyo3 makes it takes keywords, for which the interpreter (3.11 to 3.14) has no specialized call, and looks
-//! again at the type of its object, which the interpreter knows. That is a third of what an append from Python costs
-//! (`bench.py` measures beside it what a method of pyo3's costs that does nothing). So this one is defined as a method
-//! written in C would be: one argument by position, called by the interpreter's shortest way.
+//! again at the type of its object, which the interpreter knows. That is more than a quarter of what an append from
+//! Python would cost; `bench.py` measures beside it what a method of pyo3's costs that does nothing. So this one is
+//! defined as a method written in C would be: one argument by position, called by the interpreter's shortest way.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
