@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
-use libwal::format::{Control, Entry, Identity, SECTOR};
+use libwal::format::{Control, Entry, HEADER_SIZE, HEADER_WORD, Identity, SECTOR, Seal, Word, record_size};
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Recovery};
 
@@ -157,5 +157,36 @@ fn numbers_that_would_overflow_are_refused() {
         let disk = log(0);
         forge(&disk, |control| control.clean_end = Some(clean_end));
         let _ = try_everything(&disk);
+    }
+}
+
+/// One is read out of the buffer of a reader, the other piece by piece.
+#[test]
+fn a_checksum_over_padding_that_is_not_zeros_makes_no_record() {
+    for len in [21, 300_003] {
+        let disk = SimStorage::new();
+        let options = small().segment_size(1 << 20);
+        let wal = open(&options, &disk).expect("a new log");
+        let [first, lsn, last] = [&[1; 9][..], &vec![2; len], &[3; 9]].map(|data| wal.append(data).expect("appended"));
+        wal.close().expect("closed");
+
+        let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
+        let seal = Seal::new(Identity::parse(&bytes).expect("an identity").id, 0);
+        let at = HEADER_SIZE as usize + lsn.get() as usize;
+        let record = &mut bytes[at..at + record_size(len) as usize];
+        record[HEADER_WORD + len] = 1;
+        let word = Word::parse(record).expect("a header word");
+        let crc = Seal::extend(seal.begin(lsn.get(), word), &record[HEADER_WORD..]);
+        record[..HEADER_WORD].copy_from_slice(&word.to_bytes(crc));
+        disk.write_file(&segment_name(0), &bytes);
+
+        let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
+        assert_eq!(report.damage.iter().map(|damage| damage.from).collect::<Vec<_>>(), [lsn], "{len} bytes");
+        let read_only = open(&options.clone().read_only(true), &disk.kill());
+        let read = read_only.and_then(|wal| wal.iter()?.collect::<Result<Vec<_>, _>>());
+        assert!(matches!(read, Err(Error::Corrupt { lsn: at, .. }) if at == lsn), "{len} bytes: {read:?}");
+        let wal = open(&options.recovery(Recovery::Salvage), &disk).expect("salvaged");
+        let held: Vec<u64> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
+        assert_eq!(held, [first.get(), last.get()], "{len} bytes");
     }
 }

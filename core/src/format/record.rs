@@ -199,6 +199,22 @@ impl Word {
     pub fn covered(self) -> u64 {
         if self.kind() == Kind::Padding { 0 } else { self.size() - HEADER_WORD as u64 }
     }
+
+    /// Checks the record: `crc` was taken over all that the checksum covers, and `covered` is the end of that, 8 bytes at
+    /// least where there are any. The padding is checked as well as summed: a checksum can be made over bytes that are no
+    /// zeros, and what is read must be what would be written.
+    #[inline]
+    pub(crate) fn check(self, crc: u32, covered: &[u8]) -> Result<(), Invalid> {
+        if crc != self.crc {
+            return Err(Invalid::Checksum);
+        }
+        let bits = 8 * (self.size() as u32 - (HEADER_WORD + self.len()) as u32);
+        match covered.last_chunk() {
+            // The padding is the upper `bits` of the last word, which can be none.
+            Some(&last) if u64::from_le_bytes(last) >> 8 >> (56 - bits) != 0 => Err(Invalid::Padding),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Why some bytes are no record at their position.
@@ -216,6 +232,9 @@ pub enum Invalid {
     /// The checksum does not fit: damaged, torn, or bytes of another log, epoch or position.
     #[error("checksum mismatch")]
     Checksum,
+    /// The checksum fits, and the bytes behind the payload are not the zeros that libwal writes there.
+    #[error("the padding is not zeros")]
+    Padding,
 }
 
 /// A record that was found valid.
@@ -244,9 +263,7 @@ pub fn decode(bytes: &[u8], seal: Seal, lsn: u64) -> Result<Decoded<'_>, Invalid
         return Err(Invalid::Length);
     }
     let covered = &bytes[HEADER_WORD..HEADER_WORD + word.covered() as usize];
-    if Seal::extend(seal.begin(lsn, word), covered) != word.crc {
-        return Err(Invalid::Checksum);
-    }
+    word.check(Seal::extend(seal.begin(lsn, word), covered), covered)?;
     Ok(Decoded { kind: word.kind(), payload: &bytes[HEADER_WORD..HEADER_WORD + word.len()], size })
 }
 
@@ -308,9 +325,8 @@ pub fn read_record(input: &mut impl Read, seal: Seal, lsn: u64, max_len: usize) 
     if input.by_ref().take(rest).read_to_end(&mut body)? as u64 != rest {
         return Err(invalid(Invalid::Length));
     }
-    if Seal::extend(seal.begin(lsn, word), &body[..word.covered() as usize]) != word.crc {
-        return Err(invalid(Invalid::Checksum));
-    }
+    let covered = &body[..word.covered() as usize];
+    word.check(Seal::extend(seal.begin(lsn, word), covered), covered).map_err(invalid)?;
     body.truncate(word.len());
     Ok(Some((word.kind(), body)))
 }
@@ -354,5 +370,28 @@ mod tests {
         write_record(&mut bytes, Seal::new(ID, 0), 0, Kind::Data, b"abc").unwrap();
         bytes[15] = 1;
         assert_eq!(decode(&bytes, Seal::new(ID, 0), 0), Err(Invalid::Checksum));
+    }
+
+    #[test]
+    fn nonzero_padding_with_a_checksum_made_for_it_is_no_record() {
+        let seal = Seal::new(ID, 0);
+        for len in 0..=24 {
+            let body = vec![0xA5; len];
+            let size = record_size(len) as usize;
+            for at in HEADER_WORD + len..size {
+                let mut bytes = [&[0; HEADER_WORD], &body[..], padding(len)].concat();
+                bytes[at] = 1;
+                let word = Word::new(Kind::Data, len);
+                let crc = Seal::extend(seal.begin(64, word), &bytes[HEADER_WORD..]);
+                bytes[..HEADER_WORD].copy_from_slice(&word.to_bytes(crc));
+                assert_eq!(decode(&bytes, seal, 64), Err(Invalid::Padding), "{len} bytes, byte {at}");
+                let error = read_record(&mut &bytes[..], seal, 64, len).unwrap_err();
+                assert_eq!(error.to_string(), Invalid::Padding.to_string());
+            }
+        }
+        // What follows the header word of a record that is all padding may be anything.
+        let mut bytes = encode_word(seal, 64, Kind::Padding, &[0; 3]).to_vec();
+        bytes.extend([7; 8]);
+        assert_eq!(decode(&bytes, seal, 64).map(|record| record.payload), Ok(&[7; 3][..]));
     }
 }

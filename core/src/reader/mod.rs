@@ -209,9 +209,7 @@ impl Cursor {
             return None;
         }
         let covered = &bytes[HEADER_WORD..size as usize];
-        if Seal::extend(self.seal.begin(self.position, word), covered) != word.crc {
-            return None;
-        }
+        word.check(Seal::extend(self.seal.begin(self.position, word), covered), covered).ok()?;
         Some(self.found(word, self.seal))
     }
 
@@ -290,20 +288,25 @@ impl Cursor {
         let mut crc = self.seal.begin(lsn, word);
         let mut covered = word.covered();
         let mut ahead = Cursor::new(self.input.again(), lsn + HEADER_WORD as u64, 0);
+        let mut last = [0; HEADER_WORD];
         while covered > 0 {
             if !ahead.fill(HEADER_WORD, end)? {
                 return Ok(Step::Gone);
             }
-            let piece = (ahead.to - ahead.from).min(usize::try_from(covered).unwrap_or(usize::MAX));
-            crc = Seal::extend(crc, &ahead.buffer[ahead.from..ahead.from + piece]);
+            // Whole words, so that the last one, which ends with the padding, is in one piece.
+            let words = (ahead.to - ahead.from) / HEADER_WORD * HEADER_WORD;
+            let bytes = &ahead.buffer[ahead.from..][..words.min(usize::try_from(covered).unwrap_or(usize::MAX))];
+            crc = Seal::extend(crc, bytes);
+            last = *bytes.last_chunk().expect("a word at least was read");
+            let piece = bytes.len();
             ahead.from += piece;
             ahead.position += piece as u64;
             covered -= piece as u64;
         }
-        if crc != word.crc {
-            return Ok(Step::Invalid(Invalid::Checksum));
-        }
-        Ok(Step::Record(Found { lsn, kind: word.kind(), size: word.size(), len: word.len(), at: None }))
+        Ok(match word.check(crc, &last) {
+            Ok(()) => Step::Record(Found { lsn, kind: word.kind(), size: word.size(), len: word.len(), at: None }),
+            Err(why) => Step::Invalid(why),
+        })
     }
 
     /// Makes at least `wanted` bytes from the position on available, none beyond `end`. `false` if the segment is gone.
