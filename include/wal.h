@@ -9,8 +9,8 @@
  * another kind and anything else that is none are WAL_ERR_INVALID_ARGUMENT; one that was closed is WAL_ERR_CLOSED.
  *
  * A log may be used by any number of threads at once. An iterator, and options, belong to one thread at a time. No call
- * may be made from a signal handler. After fork() every call of the child on a handle that its parent opened returns
- * WAL_ERR_FORKED.
+ * may be made from a signal handler. After fork() every call of the child on a log that its parent opened returns
+ * WAL_ERR_FORKED, and so does every read through an iterator.
  *
  * Where a call can fail in more ways than its comment says: WAL_ERR_INVALID_ARGUMENT for bad handles and NULL where a
  * value is needed, WAL_ERR_CLOSED, WAL_ERR_FORKED, and WAL_ERR_PANIC for a bug of the library. "Writing calls" are also
@@ -644,6 +644,7 @@ int wal_sync(struct wal_t *log);
 /**
  * Makes every record up to and including the one that begins at `lsn` durable. Any thread.
  * A writing call; WAL_ERR_INVALID_ARGUMENT: no record begins there. WAL_ERR_TRUNCATED: it lies below the head.
+ * WAL_ERR_CORRUPT, WAL_ERR_IO.
  */
 int wal_sync_to(struct wal_t *log,
                 uint64_t lsn);
@@ -679,7 +680,7 @@ int wal_last_checkpoint(struct wal_t *log,
 /**
  * Drops the records below `lsn`, where a record must begin or the log end, as far as they fill whole segments and are
  * durable; the segment with the last durable byte is kept. A position at or below the head changes nothing. wal_head() has the new head. Any thread.
- * A writing call; WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_IO.
+ * A writing call; WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_CORRUPT, WAL_ERR_IO.
  */
 int wal_truncate_before(struct wal_t *log,
                         uint64_t lsn);
@@ -756,6 +757,7 @@ int wal_event_clear(struct wal_t *log);
  * Reads the record that begins at `lsn`. It belongs to the caller, who frees it with wal_record_free(); it does not depend
  * on the log any more. Any thread. What was appended before is flushed first, and is seen.
  * WAL_ERR_INVALID_ARGUMENT: no record begins there. WAL_ERR_TRUNCATED: it lies below the head. WAL_ERR_CORRUPT, WAL_ERR_IO.
+ * WAL_ERR_POISONED: a write failed, and it was not flushed before.
  */
 int wal_read(struct wal_t *log,
              uint64_t lsn,
@@ -771,6 +773,7 @@ void wal_record_free(struct wal_record_t *record);
  * belongs to the caller, who closes it with wal_iter_close(). What was appended before is flushed first, and is seen.
  * Any thread.
  * WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_TRUNCATED below the head. WAL_ERR_CORRUPT, WAL_ERR_IO.
+ * WAL_ERR_POISONED: a write failed, now or before what begins there was flushed.
  */
 int wal_iter(struct wal_t *log,
              uint64_t from,

@@ -17,7 +17,8 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::format::{
-    CONTROL_SLOT_OFFSETS, Control, Entry, HEADER_SIZE, HeaderError, Identity, LogId, MARKER_RECORD_SIZE, SECTOR,
+    CONTROL_SLOT_OFFSETS, Control, Entry, HEADER_SIZE, HeaderError, Identity, LogId, MARKER_RECORD_SIZE, NO_POSITION,
+    SECTOR,
 };
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicU64, Mutex, Ordering};
@@ -31,7 +32,6 @@ pub(crate) const BUFFER_NAME: &str = "BUFFER";
 const SEGMENT_SUFFIX: &str = ".wal";
 const SPARE_SUFFIX: &str = ".spare";
 const NEW_SUFFIX: &str = ".new";
-const NO_CHECKPOINT: u64 = u64::MAX;
 /// How many of the smallest segments the longest stream has.
 const MOST_SEGMENTS: u64 = crate::lsn::Lsn::MAX.get() >> 12;
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
@@ -56,6 +56,11 @@ pub(crate) enum Name {
 /// The name of segment `index`: zero-padded, so that names sort as indexes do.
 pub(crate) fn segment_name(index: u64) -> String {
     format!("{index:020}{SEGMENT_SUFFIX}")
+}
+
+/// The name of a segment that is being made.
+pub(crate) fn unfinished_name(index: u64) -> String {
+    format!("{index:020}{NEW_SUFFIX}")
 }
 
 impl Name {
@@ -190,8 +195,7 @@ pub(crate) struct Files {
 }
 
 impl Segments {
-    /// The segments that `control` lists. `lock` is the locked file with the control slots, `spares` the names of the
-    /// files that wait for reuse.
+    /// The segments that `control` lists. `lock` is the locked file with the control slots, `spares` names what can be reused.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         control: Control,
@@ -210,7 +214,7 @@ impl Segments {
             poison,
             head: AtomicU64::new(control.head),
             end: AtomicU64::new(control.end),
-            checkpoint: AtomicU64::new(control.checkpoint.unwrap_or(NO_CHECKPOINT)),
+            checkpoint: AtomicU64::new(control.checkpoint.unwrap_or(NO_POSITION)),
             files: Mutex::new(Files { control, lock: Some(lock), spares }),
             open: Mutex::new(BTreeMap::new()),
         }
@@ -241,12 +245,12 @@ impl Segments {
 
     /// The last durable checkpoint. Relaxed: a single value that refers to durable bytes only.
     pub(crate) fn checkpoint(&self) -> Option<u64> {
-        Some(self.checkpoint.load(Ordering::Relaxed)).filter(|&lsn| lsn != NO_CHECKPOINT)
+        Some(self.checkpoint.load(Ordering::Relaxed)).filter(|&lsn| lsn != NO_POSITION)
     }
 
     /// Records that the checkpoint record at `lsn` is durable.
     pub(crate) fn set_checkpoint(&self, lsn: u64) {
-        let newer = |old: u64| (old == NO_CHECKPOINT || old < lsn).then_some(lsn);
+        let newer = |old: u64| (old == NO_POSITION || old < lsn).then_some(lsn);
         // An older one that became durable late does not take the place of a newer one.
         let _ = self.checkpoint.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
     }
@@ -301,7 +305,7 @@ impl Segments {
         let (from, file) = match files.spares.pop() {
             Some(spare) => (spare.clone(), self.reuse(&spare, &identity)),
             None => {
-                let new = format!("{index:020}{NEW_SUFFIX}");
+                let new = unfinished_name(index);
                 self.remove_if_there(&new)?;
                 (new.clone(), self.make(&new, &identity))
             }

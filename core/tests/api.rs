@@ -1,11 +1,12 @@
 //! The public API, call by call: what each returns, and what each refuses.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use libwal::format::Kind;
 use libwal::prelude::*;
-use libwal::storage::SimStorage;
+use libwal::storage::{Fault, SimOp, SimStorage};
 
 fn small() -> Options {
     Options::new().segment_size(4096).buffer_size(4096).background(false)
@@ -230,6 +231,7 @@ fn an_iterator_that_meets_a_truncated_position_says_so() {
     let error = iter.find_map(Result::err).expect("an error");
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
     assert!(iter.next_ref().unwrap().is_none());
+    assert!(iter.follow(Duration::from_secs(60)).unwrap().is_none(), "nothing more after an error, and no wait");
 }
 
 #[test]
@@ -260,6 +262,26 @@ fn retention_drops_old_segments_but_nothing_behind_the_checkpoint() {
         assert!(log.head().unwrap() > Lsn::new(60_000));
         assert_eq!(log.last_checkpoint(), Some(checkpoint));
     }
+}
+
+#[test]
+fn a_checkpoint_is_made_though_what_it_frees_cannot_be_removed() {
+    let storage = SimStorage::new();
+    let options = small().retention(Retention::Segments(2)).recycle(0);
+    let log = open(options.clone(), &storage);
+    for _ in 0..20 {
+        log.append_and_sync(&[1; 1000]).unwrap();
+    }
+    storage.inject(Fault::new(SimOp::Remove, 0, ErrorKind::PermissionDenied).sticky());
+    let checkpoint = log.checkpoint(b"state").unwrap();
+    assert_eq!(log.last_checkpoint(), Some(checkpoint));
+    assert!(log.head().unwrap() > Lsn::ZERO);
+    assert!(storage.read_file("00000000000000000000.wal").is_some(), "it could not be removed");
+    log.append_and_sync(b"more").unwrap();
+    drop(log);
+    let storage = storage.kill();
+    assert_eq!(open(options, &storage).last_checkpoint(), Some(checkpoint));
+    assert!(storage.read_file("00000000000000000000.wal").is_none(), "the next open has removed it");
 }
 
 #[test]

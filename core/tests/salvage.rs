@@ -182,6 +182,19 @@ fn damaged_headers_and_a_damaged_lock_file_cost_nothing() {
 }
 
 #[test]
+fn a_lock_file_that_a_repair_makes_is_durable() {
+    let (storage, _) = log();
+    storage.remove_file("LOCK");
+    flip(&storage, SEGMENT + 8);
+    assert!(!verify(&storage).is_sound());
+    libwal::repair_on(Arc::new(storage.clone()), Arc::new(SimStorage::new())).unwrap();
+    for seed in 0..20 {
+        let left = storage.crash(seed);
+        assert!(left.read_file("LOCK").is_some() && verify(&left).is_sound(), "crash {seed}");
+    }
+}
+
+#[test]
 fn a_batch_that_lost_a_member_is_dropped_as_a_whole() {
     let storage = SimStorage::new();
     let log = open(&storage).unwrap();

@@ -42,6 +42,7 @@ fn make(log: *mut wal_t, out: *mut *mut wal_iter_t, begin: impl FnOnce(&Wal) -> 
 /// belongs to the caller, who closes it with wal_iter_close(). What was appended before is flushed first, and is seen.
 /// Any thread.
 /// WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_TRUNCATED below the head. WAL_ERR_CORRUPT, WAL_ERR_IO.
+/// WAL_ERR_POISONED: a write failed, now or before what begins there was flushed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_iter(log: *mut wal_t, from: u64, out: *mut *mut wal_iter_t) -> c_int {
     make(log, out, |wal| wal.iter_from(Lsn::new(from)))

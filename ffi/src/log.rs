@@ -198,6 +198,7 @@ pub extern "C" fn wal_sync(log: *mut wal_t) -> c_int {
 
 /// Makes every record up to and including the one that begins at `lsn` durable. Any thread.
 /// A writing call; WAL_ERR_INVALID_ARGUMENT: no record begins there. WAL_ERR_TRUNCATED: it lies below the head.
+/// WAL_ERR_CORRUPT, WAL_ERR_IO.
 #[unsafe(no_mangle)]
 pub extern "C" fn wal_sync_to(log: *mut wal_t, lsn: u64) -> c_int {
     with_log(log, |log| {
@@ -247,7 +248,7 @@ pub unsafe extern "C" fn wal_last_checkpoint(log: *mut wal_t, lsn: *mut u64) -> 
 
 /// Drops the records below `lsn`, where a record must begin or the log end, as far as they fill whole segments and are
 /// durable; the segment with the last durable byte is kept. A position at or below the head changes nothing. wal_head() has the new head. Any thread.
-/// A writing call; WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_IO.
+/// A writing call; WAL_ERR_INVALID_ARGUMENT inside a record or beyond the end. WAL_ERR_CORRUPT, WAL_ERR_IO.
 #[unsafe(no_mangle)]
 pub extern "C" fn wal_truncate_before(log: *mut wal_t, lsn: u64) -> c_int {
     with_log(log, |log| {

@@ -50,6 +50,7 @@ struct Owned {
 /// Reads the record that begins at `lsn`. It belongs to the caller, who frees it with wal_record_free(); it does not depend
 /// on the log any more. Any thread. What was appended before is flushed first, and is seen.
 /// WAL_ERR_INVALID_ARGUMENT: no record begins there. WAL_ERR_TRUNCATED: it lies below the head. WAL_ERR_CORRUPT, WAL_ERR_IO.
+/// WAL_ERR_POISONED: a write failed, and it was not flushed before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_read(log: *mut wal_t, lsn: u64, out: *mut *mut wal_record_t) -> c_int {
     with_log(log, |log| {

@@ -302,17 +302,19 @@ impl Log {
     /// b'one'
     #[pyo3(signature = (lsn, *, view=false))]
     fn read<'py>(&self, py: Python<'py>, lsn: u64, view: bool) -> PyResult<Bound<'py, PyAny>> {
-        let record = self.detached(py, |wal| wal.read(Lsn::new(lsn)))?;
-        if view {
-            let range = 0..record.data.len();
-            return View::export(py, Arc::new(record.data), range);
-        }
-        Ok(PyBytes::new(py, &record.data).into_any())
+        self._read_record(py, lsn, view).map(|(data, _)| data)
     }
 
-    /// The kind of the record that begins at `lsn`, as a number.
-    fn _kind(&self, py: Python<'_>, lsn: u64) -> PyResult<u8> {
-        self.detached(py, |wal| wal.read(Lsn::new(lsn))).map(|record| record.kind as u8)
+    /// The same as `read`, and the record's kind as a number.
+    #[pyo3(signature = (lsn, *, view))]
+    fn _read_record<'py>(&self, py: Python<'py>, lsn: u64, view: bool) -> PyResult<(Bound<'py, PyAny>, u8)> {
+        let record = self.detached(py, |wal| wal.read(Lsn::new(lsn)))?;
+        let kind = record.kind as u8;
+        if view {
+            let range = 0..record.data.len();
+            return Ok((View::export(py, Arc::new(record.data), range)?, kind));
+        }
+        Ok((PyBytes::new(py, &record.data).into_any(), kind))
     }
 
     /// Everything below this position is durable. For a log that is open read-only: is known to be.

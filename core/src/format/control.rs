@@ -1,6 +1,6 @@
 //! The control slots of the lock file: which segments make up the log, and whether it was closed cleanly.
 
-use super::{HeaderError, LogId, SECTOR, VERSION, u32_at, u64_at};
+use super::{HeaderError, LogId, NO_POSITION, SECTOR, VERSION, u32_at, u64_at};
 
 /// Where the two control slots stand in the lock file. Each write goes to the slot that does not hold the newest state,
 /// in a page of its own, so a torn write leaves the other one readable.
@@ -11,7 +11,6 @@ pub const CONTROL_SIZE: u64 = 8192;
 
 const MAGIC: [u8; 8] = *b"walctl\r\n";
 const LEN: usize = 96;
-const NONE: u64 = u64::MAX;
 /// The highest epoch: two thousand million recoveries. Half of what the field holds, so that one more is always a number.
 pub(crate) const LAST_EPOCH: u32 = u32::MAX / 2;
 
@@ -74,8 +73,8 @@ impl Control {
             self.head,
             self.end,
             self.durable,
-            self.checkpoint.unwrap_or(NONE),
-            self.clean_end.unwrap_or(NONE),
+            self.checkpoint.unwrap_or(NO_POSITION),
+            self.clean_end.unwrap_or(NO_POSITION),
             u64::from(self.epoch),
         ];
         for (number, at) in numbers.iter().zip((32..).step_by(8)) {
@@ -104,7 +103,7 @@ impl Control {
         if !Control::is_whole(bytes) {
             return Err(HeaderError::Checksum);
         }
-        let optional = |at| Some(u64_at(bytes, at)).filter(|&number| number != NONE);
+        let optional = |at| Some(u64_at(bytes, at)).filter(|&number| number != NO_POSITION);
         let control = Control {
             shift: u32_at(bytes, 12),
             id: LogId::from_bytes(bytes[16..32].try_into().expect("sixteen bytes")),

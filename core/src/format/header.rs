@@ -1,6 +1,6 @@
 //! The header page of a segment: its identity, and what was known when the stream entered it.
 
-use super::{LogId, VERSION, u32_at, u64_at};
+use super::{LogId, NO_POSITION, VERSION, u32_at, u64_at};
 
 /// The length of a segment's header page in bytes; the segment's part of the stream follows.
 pub const HEADER_SIZE: u64 = 4096;
@@ -12,7 +12,6 @@ pub const SECTOR: usize = 512;
 const MAGIC: [u8; 8] = *b"libwal\r\n";
 const IDENTITY_LEN: usize = 40;
 const ENTRY_LEN: usize = 28;
-const NO_CHECKPOINT: u64 = u64::MAX;
 
 const _: () = assert!(IDENTITY_LEN + 4 <= SECTOR && ENTRY_LEN + 4 <= SECTOR && 2 * SECTOR as u64 <= HEADER_SIZE);
 
@@ -115,7 +114,7 @@ impl Entry {
         let mut bytes = [0; SECTOR];
         bytes[..8].copy_from_slice(&self.first_record.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.durable.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.checkpoint.unwrap_or(NO_CHECKPOINT).to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.checkpoint.unwrap_or(NO_POSITION).to_le_bytes());
         bytes[24..28].copy_from_slice(&self.epoch.to_le_bytes());
         let crc = Entry::checksum(&bytes, id, index);
         bytes[28..32].copy_from_slice(&crc.to_le_bytes());
@@ -140,7 +139,7 @@ impl Entry {
         Ok(Some(Entry {
             first_record: u64_at(bytes, 0),
             durable: u64_at(bytes, 8),
-            checkpoint: (checkpoint != NO_CHECKPOINT).then_some(checkpoint),
+            checkpoint: (checkpoint != NO_POSITION).then_some(checkpoint),
             epoch: u32_at(bytes, 24),
         }))
     }

@@ -1,9 +1,8 @@
 //! What commit markers and epoch records say.
 
-use super::{Invalid, Kind, LogId, Seal, Word, decode, encode_word, record_size, u32_at, u64_at};
+use super::{Invalid, Kind, LogId, NO_POSITION, Seal, Word, decode, encode_word, record_size, u32_at, u64_at};
 
 const PAYLOAD: usize = 24;
-const NO_CHECKPOINT: u64 = u64::MAX;
 const CLEAN_CLOSE: u32 = 1;
 
 /// How many bytes of the stream a commit marker or an epoch record occupies.
@@ -31,7 +30,7 @@ impl Durability {
     pub fn to_bytes(&self) -> [u8; PAYLOAD] {
         let mut bytes = [0; PAYLOAD];
         bytes[..8].copy_from_slice(&self.durable.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.checkpoint.unwrap_or(NO_CHECKPOINT).to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.checkpoint.unwrap_or(NO_POSITION).to_le_bytes());
         bytes[16..20].copy_from_slice(&self.epoch.to_le_bytes());
         bytes[20..].copy_from_slice(&(if self.clean_close { CLEAN_CLOSE } else { 0 }).to_le_bytes());
         bytes
@@ -58,7 +57,7 @@ impl Durability {
         let checkpoint = u64_at(payload, 8);
         Ok(Durability {
             durable: u64_at(payload, 0),
-            checkpoint: (checkpoint != NO_CHECKPOINT).then_some(checkpoint),
+            checkpoint: (checkpoint != NO_POSITION).then_some(checkpoint),
             epoch: u32_at(payload, 16),
             clean_close: u32_at(payload, 20) & CLEAN_CLOSE != 0,
         })

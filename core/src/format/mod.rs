@@ -41,6 +41,9 @@ pub use record::{
 /// slots of the lock file.
 pub const VERSION: u32 = 1;
 
+/// Stands where there is no position: no checkpoint, no clean end.
+pub(crate) const NO_POSITION: u64 = u64::MAX;
+
 /// The random identity of a log: it is part of every checksum.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct LogId([u8; 16]);

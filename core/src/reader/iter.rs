@@ -72,26 +72,26 @@ impl Iter {
             return Ok(None);
         }
         self.check_fork()?;
+        Ok(self.find()?.map(|found| self.record(&found)))
+    }
+
+    /// Moves to the next record; after an error it is not to be called again.
+    #[inline]
+    fn find(&mut self) -> Result<Option<Found>> {
         // Nearly always, without the detour through the general case.
         if self.cursor.position() != self.next_hole {
             if let Some(found) = self.cursor.step_in_buffer(self.end) {
                 if found.kind.is_user() {
-                    let data = self.cursor.payload(&found);
-                    return Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }));
+                    return Ok(Some(found));
                 }
             }
         }
-        match self.advance() {
-            Ok(Some(found)) => {
-                let data = self.cursor.payload(&found);
-                Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }))
-            }
-            Ok(None) => Ok(None),
-            Err(error) => {
-                self.failed = true;
-                Err(error)
-            }
-        }
+        self.advance().inspect_err(|_| self.failed = true)
+    }
+
+    #[inline]
+    fn record(&self, found: &Found) -> RecordRef<'_> {
+        RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data: self.cursor.payload(found) }
     }
 
     #[inline]
@@ -138,7 +138,7 @@ impl Iter {
         Ok(!self.failed && self.cursor.position() < self.end)
     }
 
-    /// The next record, waiting up to `timeout` for one to be appended. `None` if none came.
+    /// The next record, waiting up to `timeout` for one to be appended. `None` if none came, and at once after an error.
     ///
     /// It sees records as soon as they are flushed, which is before they are durable: after a crash of the writer, what was
     /// seen may turn out not to be part of the log. Compare with [`Wal::durable_lsn`](crate::Wal::durable_lsn) where that
@@ -147,21 +147,16 @@ impl Iter {
     /// # Errors
     /// As [`Iter::next_ref`] and [`Iter::refresh`].
     pub fn follow(&mut self, timeout: Duration) -> Result<Option<RecordRef<'_>>> {
+        if self.failed {
+            return Ok(None);
+        }
         self.check_fork()?;
         let begun = Instant::now();
         let mut nap = SHORTEST_NAP;
         loop {
             // Own records may be all that is new, so look for a record, not only for a later end.
-            match self.advance() {
-                Ok(Some(found)) => {
-                    let data = self.cursor.payload(&found);
-                    return Ok(Some(RecordRef { lsn: Lsn::new(found.lsn), kind: found.kind, data }));
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    self.failed = true;
-                    return Err(error);
-                }
+            if let Some(found) = self.find()? {
+                return Ok(Some(self.record(&found)));
             }
             if self.refresh()? {
                 continue;

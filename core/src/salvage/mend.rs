@@ -13,7 +13,7 @@ use super::scan::{Scan, filling};
 use crate::error::{Error, Result};
 use crate::format::{CONTROL_SIZE, Entry, HEADER_SIZE, Identity, SECTOR};
 use crate::reader::{Cursor, Input, Step, Want};
-use crate::segment::{LOCK_NAME, Segment, segment_name, store_control};
+use crate::segment::{LOCK_NAME, Segment, segment_name, store_control, unfinished_name};
 use crate::storage::{Mode, Storage, StorageFile};
 
 const PIECE: usize = 1 << 20;
@@ -46,6 +46,8 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
         store_control(&*lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
         control.sequence += 1;
     }
+    // The lock file may be a new one.
+    storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))?;
     fill_holes(&**storage, &scan)?;
     write_entries(storage, &scan)?;
     Ok(report)
@@ -133,7 +135,7 @@ fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
         ErrorKind::StorageFull => Error::NoSpace { path: storage.path() },
         _ => Error::io("rebuild", &path, error),
     };
-    let new = name.replace(".wal", ".new");
+    let new = unfinished_name(state.index);
     match storage.remove(&new) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
         _ => {}

@@ -21,8 +21,8 @@ pub trait Storage: Send + Sync + 'static {
     /// The directory's path, or another name for it, for error messages.
     fn path(&self) -> PathBuf;
 
-    /// Makes the directory exist, and makes its existence durable, its parents' too. Called once, before anything else
-    /// but [`Storage::exists`], and only by a log that is opened for writing.
+    /// Makes the directory exist, and makes its existence durable, its parents' too. Called before anything is made in
+    /// it, and whenever a log is opened for writing.
     ///
     /// # Errors
     /// What the operating system answers.

@@ -120,7 +120,8 @@ impl Wal {
     /// If this call returned in one thread before it was called in another, the first one's LSN is lower.
     ///
     /// # Errors
-    /// - [`Error::TooLarge`], [`Error::NoSpace`]: nothing was appended, and nothing else is affected.
+    /// - [`Error::TooLarge`], [`Error::NoSpace`], [`Error::Io`] (the next segment could not be made): nothing was appended,
+    ///   and nothing else is affected.
     /// - [`Error::Poisoned`], [`Error::Closed`], [`Error::Forked`]; [`Error::InvalidArgument`] if opened read-only.
     #[inline]
     pub fn append(&self, data: &[u8]) -> Result<Lsn> {
@@ -186,8 +187,8 @@ impl Wal {
     /// Whether a record begins there is looked at last, when it can be read.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if no record begins at `lsn`, [`Error::Truncated`] if it lies below the head; otherwise
-    /// as [`sync`](Wal::sync).
+    /// [`Error::InvalidArgument`] if no record begins at `lsn`, [`Error::Truncated`] if it lies below the head,
+    /// [`Error::Corrupt`] and [`Error::Io`] from looking; otherwise as [`sync`](Wal::sync).
     pub fn sync_to(&self, lsn: Lsn) -> Result<()> {
         let writer = self.open_writer()?;
         let end = writer.reserve.reserved();
@@ -280,12 +281,12 @@ impl Wal {
     }
 
     /// Drops the records below `lsn`, where a record must begin (or the log end), as far as they fill whole segments and
-    /// are durable. Records from `lsn` on are kept, and so is the segment with the last durable byte. Returns the new [`head`](Wal::head). A position at or below the head
-    /// changes nothing.
+    /// are durable. Records from `lsn` on are kept, and so is the segment with the last durable byte. Returns the new
+    /// [`head`](Wal::head). A position at or below the head changes nothing.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] inside a record or beyond the end; [`Error::Io`], [`Error::Poisoned`],
-    /// [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::InvalidArgument`] inside a record or beyond the end; [`Error::Corrupt`], [`Error::Io`],
+    /// [`Error::Poisoned`], [`Error::Closed`], [`Error::Forked`].
     pub fn truncate_before(&self, lsn: Lsn) -> Result<Lsn> {
         self.open_writer()?.truncate_before(lsn.get()).map(Lsn::new)
     }

@@ -148,7 +148,7 @@ class Log(_wal.Log):
         """The records from the one that begins at `lsn` on, or all of them.
 
         `lsn` may also be the end of the log. With `view`, payloads are read-only memoryviews of the reader's memory
-        instead of copies; each keeps up to a few hundred KiB around it alive.
+        instead of copies; each keeps what was read with it alive, 128 KiB and the one record that goes beyond.
 
         >>> with wal.open("log") as log:
         ...     one, two = log.append_many([b"one", b"two"])
@@ -195,7 +195,8 @@ class Log(_wal.Log):
     def read_record(self, lsn: int, *, view: bool) -> Record[Union[bytes, memoryview]]: ...
     def read_record(self, lsn: int, *, view: bool = False) -> Record[Any]:
         """The record that begins at `lsn`, with its kind."""
-        return Record(lsn, self.read(lsn, view=view), KINDS[self._kind(lsn)])
+        data, kind = self._read_record(lsn, view=view)
+        return Record(lsn, data, KINDS[kind])
 
     def __iter__(self) -> Reader[bytes]:
         """All records, from the head to where the log ends now, as `(lsn, data)`.

@@ -154,8 +154,8 @@ class Log:
 
         Raises the first failure of the log's life if there was one. A second close does nothing.
         """
-    def _kind(self, lsn: int) -> int:
-        """The kind of the record that begins at `lsn`, as a number."""
+    def _read_record(self, lsn: int, *, view: bool) -> tuple[Any, int]:
+        """The same as `read`, and the record's kind as a number."""
     def _forked(self) -> bool: ...
     def _damage(self) -> list[tuple[int, int, Path, str]]: ...
     def _stats(self) -> dict[str, Any]: ...
