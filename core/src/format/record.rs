@@ -208,10 +208,10 @@ impl Word {
         if crc != self.crc {
             return Err(Invalid::Checksum);
         }
-        let bits = 8 * (self.size() as u32 - (HEADER_WORD + self.len()) as u32);
+        // In the last word the payload has 1 to 8 bytes, and the padding what is above them.
+        let but_one = self.len().wrapping_sub(1) % HEADER_WORD;
         match covered.last_chunk() {
-            // The padding is the upper `bits` of the last word, which can be none.
-            Some(&last) if u64::from_le_bytes(last) >> 8 >> (56 - bits) != 0 => Err(Invalid::Padding),
+            Some(&last) if u64::from_le_bytes(last) >> 8 >> (8 * but_one) != 0 => Err(Invalid::Padding),
             _ => Ok(()),
         }
     }
