@@ -229,6 +229,12 @@ impl Flush {
             .map_err(|error| self.fail(error))
     }
 
+    /// Returns once no write of the stream is under way. Of a poisoned log, and of one that was flushed to its end, none
+    /// begins afterwards: each looks at that under this lock first.
+    pub(crate) fn wait_for_writes(&self) {
+        drop(self.state.lock());
+    }
+
     fn entry(&self, first_record: u64) -> Entry {
         Entry {
             first_record,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use libwal::storage::{Mode, SimStorage, Storage, StorageFile};
+use libwal::storage::{Fault, Mode, SimOp, SimStorage, Storage, StorageFile};
 use libwal::{Error, Options, Wal};
 
 /// What can be held back.
@@ -262,4 +262,31 @@ fn threads_that_come_back_from_a_sync_share_the_next() {
     let syncs = (storage.gate.syncs() - before) as u64;
     // As many as one thread makes, and half as many again on a machine that is busy.
     assert!(syncs <= EACH * 3 / 2, "{syncs} syncs for twice {EACH} commits");
+}
+
+/// Whoever opens a log next goes on where it ends: no write of the handle before may land there afterwards.
+#[test]
+fn a_poisoned_log_keeps_its_lock_while_it_still_writes() {
+    let (storage, wal) = opened();
+    let first = wal.append_and_sync(b"first").expect("synced");
+    storage.gate.set(|state| state.writes_held = true);
+    let other = wal.clone();
+    let writer = thread::spawn(move || other.append(b"late").and_then(|_| other.flush()));
+    storage.gate.until_held();
+    // Meanwhile something else fails: the making of a segment.
+    storage.disk.inject(Fault::errno(SimOp::SyncDir, 0, 5));
+    let poisoned = wal.append(&[1; 1 << 17]);
+    assert!(matches!(poisoned, Err(Error::Poisoned { .. })), "{poisoned:?}");
+    let closer = thread::spawn(move || wal.close());
+    // Long enough for a close that does not wait.
+    thread::sleep(Duration::from_millis(100));
+    let open = || options().open_on(Arc::new(storage.disk.clone()));
+    assert!(matches!(open(), Err(Error::Locked { .. })), "the lock was given back during a write");
+    storage.gate.set(|state| state.writes_held = false);
+    assert!(matches!(closer.join().expect("no panic"), Err(Error::Poisoned { .. })));
+    let _ = writer.join().expect("no panic");
+    let next = open().expect("recovered");
+    let lsn = next.append_and_sync(b"next").expect("synced");
+    let read = |lsn| next.read(lsn).expect("a record").data;
+    assert_eq!((read(first), read(lsn)), (b"first".to_vec(), b"next".to_vec()));
 }

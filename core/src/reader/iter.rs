@@ -39,8 +39,8 @@ pub struct RecordRef<'a> {
 ///
 /// Every record's checksum is checked. An iterator sees a prefix of what is appended meanwhile: nothing that was appended
 /// before it was made is missing. It may outlive the [`Wal`](crate::Wal) it came from, and reads on while the log is
-/// written, truncated or closed; where it meets a truncated position it ends with [`Error::Truncated`]. After an error it
-/// yields nothing more; damage may lie inside a batch of which it has yielded the first members. It belongs to one thread at
+/// written, truncated or closed; where it meets a truncated position it ends with [`Error::Truncated`] (with
+/// [`Error::Corrupt`], if the log was closed since, and another handle truncated it). After an error it yields nothing more; damage may lie inside a batch of which it has yielded the first members. It belongs to one thread at
 /// a time.
 ///
 /// As an [`Iterator`] it yields a [`Record`] with a copy of each payload; [`Iter::next_ref`] copies nothing.

@@ -155,7 +155,14 @@ impl View {
 
     /// Follows the writer: walks on from where the log ended when it was looked at last.
     fn extend(&self, reached: &mut Reached) -> Result<()> {
-        let limit = self.segments()?.1 << self.shift;
+        let (head, end) = self.segments()?;
+        if reached.end >> self.shift < head {
+            // What follows was truncated away, so there is nothing to walk on from: the log is looked at anew.
+            let anew = View::open(&self.storage)?;
+            *reached = *anew.reached.lock();
+            return Ok(());
+        }
+        let limit = end << self.shift;
         if limit <= reached.end {
             return Ok(());
         }

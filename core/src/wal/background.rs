@@ -87,7 +87,9 @@ fn run(writer: &Writer, interval: Option<Duration>) {
     writer.flush.ring.memory().populate();
     // The segment behind the first one is worth preparing before anything is appended.
     let _ = writer.look_after_segments();
-    let mut due = interval.map(|interval| Instant::now() + interval);
+    // An interval that ends behind all time is none.
+    let next = || interval.and_then(|interval| Instant::now().checked_add(interval));
+    let mut due = next();
     while writer.signal.wait(due) {
         // Failures: a write's or a sync's is latched and met by the next call. A full disk is met by the append that needs
         // the space, and tried again at the next signal.
@@ -95,7 +97,7 @@ fn run(writer: &Writer, interval: Option<Duration>) {
         let _ = writer.look_after_segments();
         if due.is_some_and(|due| due <= Instant::now()) {
             let _ = writer.sync();
-            due = interval.map(|interval| Instant::now() + interval);
+            due = next();
         }
     }
 }
@@ -121,5 +123,21 @@ mod tests {
             assert!(kept <= 3 * SEGMENT, "{kept} bytes are kept after {nth} records");
         }
         log.close().expect("closed");
+    }
+
+    /// An interval that no clock can hold must not end the thread, which makes room and segments.
+    #[test]
+    fn an_interval_may_have_any_length() {
+        let options =
+            Options::new().segment_size(SEGMENT).buffer_size(4096).sync_interval(Some(std::time::Duration::MAX));
+        let log = options.open_on(Arc::new(SimStorage::new())).expect("opened");
+        for nth in 0..100u8 {
+            while log.try_append(&[nth; 100]).is_err() {
+                let background = log.handle.background.lock();
+                assert!(!background.as_ref().expect("it runs").thread.as_ref().expect("it runs").is_finished());
+                drop(background);
+                std::thread::yield_now();
+            }
+        }
     }
 }

@@ -419,6 +419,9 @@ impl Writer {
             return Err(Error::Closed);
         }
         let closed = self.close_stream();
+        // Where that failed, a thread may still be inside a write: behind the lock it would land on what the next handle
+        // has appended there.
+        self.flush.wait_for_writes();
         self.segments.unlock();
         self.completions.close();
         closed
