@@ -55,7 +55,7 @@ impl Lent {
                 name()
             )));
         }
-        if buffer.format().to_bytes().contains(&b'O') {
+        if has_objects(buffer.format().to_bytes()) {
             return Err(PyTypeError::new_err("the elements are references to Python objects, not bytes"));
         }
         Ok(Lent { buffer })
@@ -92,6 +92,21 @@ impl Lent {
             }
         }
         copy
+    }
+}
+
+/// Whether a format, as `struct` and PEP 3118 have them, names references. The names of fields stand between colons.
+fn has_objects(format: &[u8]) -> bool {
+    format.split(|&byte| byte == b':').step_by(2).any(|types| types.contains(&b'O'))
+}
+
+/// The record that `data` holds, as it is now. `bytes` are given back as they are.
+#[pyfunction]
+#[pyo3(signature = (data, /))]
+pub(crate) fn _bytes<'py>(data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+    match data.cast::<PyBytes>() {
+        Ok(bytes) => Ok(bytes.clone()),
+        Err(_) => Ok(PyBytes::new(data.py(), &Lent::of(data)?.copy(data.py()))),
     }
 }
 

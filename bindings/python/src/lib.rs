@@ -28,6 +28,8 @@ mod _wal {
     #[pymodule_export]
     use crate::channel::Channel;
     #[pymodule_export]
+    use crate::data::_bytes;
+    #[pymodule_export]
     use crate::log::{_count_fork, Log};
     #[pymodule_export]
     use crate::reader::Reader;

@@ -113,7 +113,8 @@ impl Log {
         match error {
             // What does not fit into the buffer is no error for an append that may wait.
             Error::Full | Error::TooLarge { .. } => self.detached(py, |wal| wal.append(data)).map(Lsn::get),
-            _ => Err(exception(py, error)),
+            // Of a log that is open for reading only and was closed, the latter is said, as of any other.
+            _ => self.state.check(py).and_then(|()| Err(exception(py, error))),
         }
     }
 

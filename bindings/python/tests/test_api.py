@@ -33,6 +33,23 @@ def test_a_log_is_what_was_appended(path: Path) -> None:
         assert log.path == path
 
 
+def test_a_derived_class_need_not_call_its_base(path: Path) -> None:
+    class Forgetful(wal.Log):
+        def __init__(self, path: Path, nick: str) -> None:
+            self.nick = nick
+
+        def __new__(cls, path: Path, nick: str) -> Forgetful:
+            return super().__new__(cls, path)
+
+    with Forgetful(path, "short") as log:
+        lsn = log.append(b"x")
+    assert log.closed and log.nick == "short"
+    with wal.open(path, read_only=True) as reader:
+        assert reader.read(lsn) == b"x"
+    with pytest.raises(wal.ClosedError):
+        reader.append(b"y")
+
+
 def test_append_is_a_method_like_any_other(path: Path) -> None:
     class Journal(wal.Log):
         """Somebody's own."""

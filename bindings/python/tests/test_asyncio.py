@@ -7,14 +7,17 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 
 import wal
 
 Run = Callable[..., Any]
+# One record of 3,000 bytes fits; and nothing makes room but an append that waits.
+CROWDED: dict[str, Any] = {"segment_size": 1 << 20, "buffer_size": 1 << 12, "background": False}
 
 
 def test_a_commit_is_durable_when_it_is_told(path: Path, run: Run) -> None:
@@ -163,6 +166,109 @@ def test_records_that_have_to_wait_keep_their_order(path: Path, run: Run) -> Non
     run(main())
 
 
+def test_commits_that_wait_need_no_task(path: Path, run: Run) -> None:
+    async def main() -> None:
+        loop, tasks = asyncio.get_running_loop(), asyncio.all_tasks()
+        # Where there is one: it would run a task before the call that makes it returns.
+        loop.set_task_factory(getattr(asyncio, "eager_task_factory", None))
+        with wal.open(path, **CROWDED) as log:
+            commits = [log.commit(b"x" * 3000) for _ in range(10)]
+            assert asyncio.all_tasks() == tasks, "whoever shuts a loop down cancels all tasks"
+            assert len(set(await asyncio.wait_for(asyncio.gather(*commits), 20))) == 10
+            assert await asyncio.wait_for(log.commit(b"y"), 20) > 0
+            assert not log._channels[loop]._pending
+
+    run(main())
+
+
+def test_commits_that_wait_are_told_if_the_executor_ends(path: Path, run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with wal.open(path, **CROWDED) as log:
+            executor = ThreadPoolExecutor(1)
+            loop.set_default_executor(executor)
+            going_on = threading.Event()
+            executor.submit(going_on.wait)
+            commits = [log.commit(b"x" * 3000) for _ in range(600)]
+            executor.shutdown(wait=False, cancel_futures=True)
+            going_on.set()
+            results = await asyncio.wait_for(asyncio.gather(*commits, return_exceptions=True), 20)
+            assert isinstance(results[0], int), "there was room for it"
+            assert isinstance(results[1], asyncio.CancelledError) and isinstance(results[-1], RuntimeError), results[1:]
+            assert len(list(log)) == 1
+            loop.set_default_executor(ThreadPoolExecutor(1))
+            assert len(set(await asyncio.wait_for(asyncio.gather(*(log.commit(b"y" * 3000) for _ in range(4))), 20))) == 4
+
+    run(main())
+
+
+def test_what_is_cancelled_on_its_way_leaves_nothing_behind(path: Path, run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        with wal.open(path, **CROWDED) as log:
+            executor = ThreadPoolExecutor(1)
+            loop.set_default_executor(executor)
+            going_on = threading.Event()
+            executor.submit(going_on.wait)
+            commits = [log.commit(b"%d" % n + b"x" * 3000) for n in range(10)]
+            await asyncio.sleep(0)
+            for commit in commits[1::2]:
+                commit.cancel()
+            going_on.set()
+            await asyncio.wait_for(asyncio.gather(*commits[::2]), 20)
+            assert [int(data[:1]) for _, data in log] == [0, 2, 4, 6, 8]
+            assert not log._channels[loop]._pending
+
+    run(main())
+
+
+def test_a_log_may_be_closed_in_the_middle_of_a_commit(path: Path) -> None:
+    """As a signal handler may, or a finalizer; here the loop does, when the log looks for its channel."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        victim: Optional[wal.Log] = None
+
+        def __hash__(self) -> int:
+            victim, self.victim = self.victim, None
+            if victim is not None:
+                victim.close()
+            return id(self)
+
+    async def main(log: wal.Log) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        loop.victim = log
+        with pytest.raises(wal.ClosedError):
+            await log.commit(b"x")
+        assert not log._channels
+
+    def run_it() -> None:
+        loop = Loop()
+        loop.run_until_complete(main(wal.open(path)))
+        loop.close()
+        ended.append(True)
+
+    ended: list[bool] = []
+    thread = threading.Thread(target=run_it, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert ended, "it failed, or waits for itself"
+
+
+def test_what_cannot_be_appended_cannot_wait_either(path: Path, run: Run) -> None:
+    async def main() -> None:
+        with wal.open(path, **CROWDED) as log:
+            commits = [log.commit(b"x" * 3000) for _ in range(3)]
+            with pytest.raises(BufferError):
+                log.commit(memoryview(b"abcdef")[::2])
+            with pytest.raises(TypeError, match="encode"):
+                log.commit("text")  # type: ignore[arg-type]
+            await asyncio.gather(*commits)
+            assert len(list(log)) == 3
+
+    run(main())
+
+
 def test_a_waiting_record_is_what_it_was_when_handed_over(path: Path, run: Run) -> None:
     async def main() -> None:
         with wal.open(path, buffer_size=1 << 12, background=False) as log:
@@ -202,6 +308,19 @@ def test_a_loop_that_is_closed_with_commits_pending_hurts_nobody(path: Path) -> 
             asyncio.run(main())
         log.sync()
         assert len(list(log)) == 1000
+
+
+def test_loops_that_ended_with_commits_pending_are_let_go(path: Path) -> None:
+    with wal.open(path, segment_size=1 << 20) as log:
+
+        async def main() -> None:
+            log.commit(b"x")
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(log._channels[loop]._native.fileno())  # nobody hears of it any more
+
+        for _ in range(5):
+            asyncio.run(main())
+        assert len(log._channels) == 1, "that of the last loop"
 
 
 def test_following_in_a_loop(path: Path, run: Run) -> None:

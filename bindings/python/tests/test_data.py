@@ -39,6 +39,7 @@ def samples() -> list[Any]:
         numpy.arange(12, dtype="u1").reshape(3, 4),
         fortran.T,
         numpy.zeros(0, dtype="u1"),
+        numpy.array([(1.5, 2)], dtype=[("Open", "<f8"), ("O", "u1")]),
         numpy.uint8(7),
         (ctypes.c_ubyte * 4)(1, 2, 3, 4),
         mapped,
@@ -88,7 +89,7 @@ def test_what_is_not_contiguous_or_not_bytes_is_refused(log: wal.Log) -> None:
         with pytest.raises(BufferError, match="not contiguous"):
             log.append(scattered)
     objects: Any = numpy.array([None, log], dtype=object)
-    mixed: Any = numpy.zeros(2, dtype=[("a", "u1"), ("b", object)])
+    mixed: Any = numpy.zeros(2, dtype=[("Open", "u1"), ("b", object)])
     with pytest.raises(TypeError, match="references"):
         log.append(objects)
     with pytest.raises(TypeError, match="references"):

@@ -7,9 +7,11 @@ loop watches. One channel serves all commits of one log on one loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 from collections import deque
-from typing import TYPE_CHECKING, Optional, Union
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Optional
 
 from . import _wal
 
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 _TRIP = 256
 
 _Waiting = tuple[int, "asyncio.Future[int]", bytes]
+# The ids of records that a trip did not append, and why; `None` if because they were cancelled.
+_Failed = Sequence[tuple[int, Optional[BaseException]]]
 
 
 class Channel:
     """The commits of one log that wait on one loop. Used by the loop's thread only."""
 
-    __slots__ = ("__weakref__", "_appended", "_ids", "_native", "_pending", "_pump", "_retired", "_waiting")
+    __slots__ = ("__weakref__", "_appended", "_ids", "_native", "_pending", "_retired", "_trip", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._native = _wal.Channel()
@@ -34,9 +38,9 @@ class Channel:
         # Ids and LSNs of what was appended in this turn of the loop. Its durability is asked for at the turn's end, in one
         # go: if each call asked, the first would set off a sync that the others just miss.
         self._appended: list[tuple[int, int]] = []
-        # Records that could not be appended at once, and the task that appends them in a worker thread, in order.
+        # Records that could not be appended at once, and the trip to a worker thread that appends those before them.
         self._waiting: deque[_Waiting] = deque()
-        self._pump: Optional[asyncio.Task[None]] = None
+        self._trip: Optional[asyncio.Future[_Failed]] = None
         self._retired = False
         try:
             loop.add_reader(self._native.fileno(), self.deliver)
@@ -48,7 +52,7 @@ class Channel:
         future: asyncio.Future[int] = loop.create_future()
         id = next(self._ids)
         # Once one has to wait, those behind it must, or they would overtake it.
-        if self._pump is None:
+        if self._trip is None:
             lsn = log._append_now(data)
             if lsn is not None:
                 self._pending[id] = future
@@ -56,8 +60,10 @@ class Channel:
                     loop.call_soon(self._ask, log)
                 self._appended.append((id, lsn))
                 return future
-            self._pump = loop.create_task(self._append_waiting(loop, log))
-        self._waiting.append((id, future, _bytes(data)))
+        # What the record is when it is handed over.
+        self._waiting.append((id, future, _wal._bytes(data)))
+        if self._trip is None:
+            self._send(loop, log)
         return future
 
     def _ask(self, log: _wal.Log) -> None:
@@ -92,39 +98,55 @@ class Channel:
         self.deliver()
         loop.remove_reader(self._native.fileno())
 
-    async def _append_waiting(self, loop: asyncio.AbstractEventLoop, log: _wal.Log) -> None:
-        trip: list[_Waiting] = []
-        try:
-            while self._waiting:
-                # One that was cancelled in time is not appended at all.
-                trip = [self._waiting.popleft() for _ in range(min(_TRIP, len(self._waiting)))]
-                trip = [waiting for waiting in trip if not waiting[1].cancelled()]
-                self._pending.update((id, future) for id, future, _ in trip)
-                failed = await loop.run_in_executor(None, self._append, log, trip)
-                for id, error in failed:
-                    future = self._pending.pop(id)
-                    if not future.done():
-                        future.set_exception(error)
-        finally:
-            # Set back in the same step that saw that nothing waits, so that no commit is left behind. If this task is
-            # cancelled, as all are when a loop is shut down, those that wait behind it are too.
-            self._pump = None
-            for _, future, _ in self._waiting:
-                future.cancel()
-            self._waiting.clear()
+    # No task does this: when a loop is shut down all tasks are cancelled, also the library's; and those who wait for their
+    # records must be told what became of them.
+    def _send(self, loop: asyncio.AbstractEventLoop, log: _wal.Log) -> None:
+        """Have a worker thread append the next of those that wait."""
+        self._trip = None
+        while self._waiting:
+            waiting = [self._waiting.popleft() for _ in range(min(_TRIP, len(self._waiting)))]
+            # One that was cancelled in time is not appended at all.
+            records = [(id, future, data) for id, future, data in waiting if not future.cancelled()]
+            self._pending.update((id, future) for id, future, _ in records)
+            try:
+                self._trip = loop.run_in_executor(None, self._append, log, records)
+            except RuntimeError as error:  # The loop's executor was shut down.
+                self._fail([(id, error) for id, _, _ in records])
+            else:
+                self._trip.add_done_callback(functools.partial(self._sent, loop, log, records))
+                return
 
-    def _append(self, log: _wal.Log, trip: list[_Waiting]) -> list[tuple[int, Exception]]:
-        failed: list[tuple[int, Exception]] = []
-        for id, future, data in trip:
+    def _sent(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        log: _wal.Log,
+        records: list[_Waiting],
+        trip: asyncio.Future[_Failed],
+    ) -> None:
+        if trip.cancelled():  # Before it began.
+            for _, future, _ in records:
+                future.cancel()
+            self._fail([(id, None) for id, _, _ in records])
+        elif (error := trip.exception()) is not None:
+            self._fail([(id, error) for id, _, _ in records])
+        else:
+            self._fail(trip.result())
+        self._send(loop, log)
+
+    def _fail(self, failed: _Failed) -> None:
+        for id, error in failed:
+            future = self._pending.pop(id)
+            if error is not None and not future.done():
+                future.set_exception(error)
+
+    def _append(self, log: _wal.Log, records: list[_Waiting]) -> _Failed:
+        failed: list[tuple[int, Optional[BaseException]]] = []
+        for id, future, data in records:
             if future.cancelled():
+                failed.append((id, None))
                 continue
             try:
                 log._commit_waiting(self._native, id, data)
             except Exception as error:
                 failed.append((id, error))
         return failed
-
-
-def _bytes(data: Union[bytes, Buffer]) -> bytes:
-    """What the record was when it was handed over."""
-    return data if isinstance(data, bytes) else bytes(memoryview(data))

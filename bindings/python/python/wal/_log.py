@@ -132,11 +132,18 @@ class Log(_wal.Log):
             True
             """
 
-    def __init__(self, *_arguments: object, **_options: object) -> None:
+    _channels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Channel]
+    _guard: threading.RLock
+
+    # Here, so that a derived class that forgets its base's `__init__` can be closed.
+    def __new__(cls, *arguments: Any, **options: Any) -> Self:
+        self = super().__new__(cls, *arguments, **options)
         # Loops are few; of each the log has one channel, for as long as the loop lives.
-        self._channels: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Channel] = weakref.WeakKeyDictionary()
-        self._guard = threading.Lock()
+        self._channels = weakref.WeakKeyDictionary()
+        # Reentrant: a signal handler, or a finalizer, may close the log in the middle of a commit of the same thread.
+        self._guard = threading.RLock()
         _open_logs.add(self)
+        return self
 
     @overload
     def read_from(self, lsn: Optional[int] = None, *, view: Literal[False] = False) -> Reader[bytes]: ...
@@ -269,7 +276,15 @@ class Log(_wal.Log):
         with self._guard:
             channel = self._channels.get(loop)
             if channel is None:
+                # A channel that somebody still waited on refers to its loop, and would keep it for as long as the log is open.
+                for ended in [known for known in self._channels if known.is_closed()]:
+                    del self._channels[ended]
                 channel = self._channels[loop] = Channel(loop)
+                # Whoever closed the log since it was asked above did not find this channel.
+                if self.closed:
+                    self._channels.pop(loop, None)
+                    channel.retire(loop)
+                    raise ClosedError("the log is closed")
             return channel
 
     def close(self) -> None:

@@ -27,7 +27,7 @@ else:
 _Log = TypeVar("_Log", bound=Log)
 _Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
 
-__all__ = ["Channel", "Log", "Reader", "__version__", "_count_fork", "_repair", "_verify", "_with_append"]
+__all__ = ["Channel", "Log", "Reader", "__version__", "_bytes", "_count_fork", "_repair", "_verify", "_with_append"]
 
 __version__: str
 
@@ -227,5 +227,7 @@ def _verify(path: str, threads: int, progress: Optional[Callable[[int, int], obj
 def _repair(path: str, keep: str) -> ReportDict:
     """Mends the log at `path`; the damaged bytes go to `keep`."""
 def _count_fork() -> None: ...
+def _bytes(data: Buffer, /) -> bytes:
+    """The record that `data` holds, as it is now. `bytes` are given back as they are."""
 def _with_append(class_: type[_Log], /) -> type[_Log]:
     """Gives a class that is derived from `Log` the method `append`, and returns the class."""
