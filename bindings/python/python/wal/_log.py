@@ -277,8 +277,9 @@ class Log(_wal.Log):
             channel = self._channels.get(loop)
             if channel is None:
                 # A channel that somebody still waited on refers to its loop, and would keep it for as long as the log is open.
-                for ended in [known for known in self._channels if known.is_closed()]:
-                    del self._channels[ended]
+                channels = self._channels
+                for ended in [known for known in channels if known.is_closed()]:
+                    channels.pop(ended, None)
                 channel = self._channels[loop] = Channel(loop)
                 # Whoever closed the log since it was asked above did not find this channel.
                 if self.closed:
@@ -298,10 +299,10 @@ class Log(_wal.Log):
             super().close()
         finally:
             if not self._forked():
+                # Taken as a whole, not emptied: whoever this interrupts may be walking over it.
                 with self._guard:
-                    channels = list(self._channels.items())
-                    self._channels.clear()
-                for loop, channel in channels:
+                    channels, self._channels = self._channels, weakref.WeakKeyDictionary()
+                for loop, channel in channels.items():
                     # A loop that is closed takes no calls, and nobody waits on it any more.
                     with contextlib.suppress(RuntimeError):
                         loop.call_soon_threadsafe(channel.retire, loop)
