@@ -441,8 +441,9 @@ uint32_t wal_abi_version(void);
 
 /**
  * The message of the calling thread's last failure, in UTF-8 and never NULL; "" if there was none. It names the file and
- * the LSN where there are any, and is cut at 1023 bytes. A call that succeeds leaves it alone. The text belongs to the
- * library and holds until the next failure on this thread, or its end. Any thread; never fails.
+ * the LSN where there are any, and is cut at 1023 bytes; it is wal_strerror()'s text if there was no memory for it. A call
+ * that succeeds leaves it alone. The text belongs to the library and holds until the next failure on this thread, or its
+ * end. Any thread; never fails.
  */
 const char *wal_last_error(void);
 

@@ -1,13 +1,14 @@
 //! Error codes, the calling thread's last message, and the boundary that every call passes: no panic crosses it, and every
 //! failure leaves its message.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use libwal::Error;
 
 use crate::handle::{Refused, TableFull};
+use crate::message;
 
 /// Success.
 pub const WAL_OK: c_int = 0;
@@ -63,17 +64,9 @@ pub struct wal_error_t {
 
 const NONE: wal_error_t = wal_error_t { code: 0, cause: 0, os_error: 0, reserved: 0, lsn: WAL_NO_LSN };
 
-/// The longest message with its final NUL; a longer one is cut at a character.
-const MESSAGE: usize = 1024;
-
-struct Last {
-    details: wal_error_t,
-    message: [u8; MESSAGE],
-}
-
 thread_local! {
     // Constant and without a destructor: it can be used to the very end of a thread, and costs nothing to begin.
-    static LAST: RefCell<Last> = const { RefCell::new(Last { details: NONE, message: [0; MESSAGE] }) };
+    static LAST: Cell<wal_error_t> = const { Cell::new(NONE) };
 }
 
 /// What a call returns to the boundary when it does not succeed.
@@ -145,17 +138,9 @@ pub(crate) fn remember(failure: &Failure) -> c_int {
     details.code
 }
 
-fn keep(details: wal_error_t, message: &str) {
-    let mut end = message.len().min(MESSAGE - 1);
-    while !message.is_char_boundary(end) {
-        end -= 1;
-    }
-    LAST.with_borrow_mut(|last| {
-        last.details = details;
-        last.message[..end].copy_from_slice(&message.as_bytes()[..end]);
-        last.message[end] = 0;
-        // A NUL inside (a path cannot hold one, a panic's message can) would end it early, which harms nobody.
-    });
+fn keep(details: wal_error_t, text: &str) {
+    LAST.set(details);
+    message::keep(text);
 }
 
 /// Runs a call: its success is a code that is not negative, its failure and its panic become one that is.
@@ -177,19 +162,22 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> c_int {
 }
 
 /// The message of the calling thread's last failure, in UTF-8 and never NULL; "" if there was none. It names the file and
-/// the LSN where there are any, and is cut at 1023 bytes. A call that succeeds leaves it alone. The text belongs to the
-/// library and holds until the next failure on this thread, or its end. Any thread; never fails.
+/// the LSN where there are any, and is cut at 1023 bytes; it is wal_strerror()'s text if there was no memory for it. A call
+/// that succeeds leaves it alone. The text belongs to the library and holds until the next failure on this thread, or its
+/// end. Any thread; never fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn wal_last_error() -> *const c_char {
-    // The pointer outlives the borrow: the buffer is the thread's, and is written only by its own failing calls.
-    LAST.with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.message.as_ptr().cast()))
+    match LAST.get().code {
+        0 => c"".as_ptr(),
+        code => message::kept().unwrap_or_else(|| wal_strerror(code)),
+    }
 }
 
 /// The same failure in numbers. `size` is sizeof(wal_error_t) as the caller knows it; that many bytes are written.
 /// Any thread. WAL_ERR_INVALID_ARGUMENT if `out` is NULL or `size` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_last_error_details(out: *mut wal_error_t, size: usize) -> c_int {
-    let details = LAST.with_borrow(|last| last.details);
+    let details = LAST.get();
     boundary(|| {
         // SAFETY: the caller passes a place of `size` bytes, or NULL.
         unsafe { crate::arguments::write_sized(out, &details, size) }?;
@@ -227,7 +215,7 @@ mod tests {
     use super::*;
     use std::ffi::CStr;
 
-    fn message() -> String {
+    fn last_message() -> String {
         // SAFETY: the pointer leads to a text that ends in NUL, and this thread fails in no call meanwhile.
         unsafe { CStr::from_ptr(wal_last_error()) }.to_str().unwrap().to_owned()
     }
@@ -236,15 +224,15 @@ mod tests {
     fn a_panic_becomes_a_code_and_a_message() {
         let code = boundary(|| std::panic::resume_unwind(Box::new("planted")));
         assert_eq!(code, WAL_ERR_PANIC);
-        assert_eq!(message(), "the library panicked: planted");
+        assert_eq!(last_message(), "the library panicked: planted");
     }
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {
         remember(&Failure::argument("ä".repeat(2000)));
-        assert!(message().len() >= MESSAGE - 3 && message().ends_with('ä'));
+        assert!(last_message().len() >= message::LONGEST - 3 && last_message().ends_with('ä'));
         remember(&Failure::argument("short"));
-        assert_eq!(message(), "invalid argument: short");
+        assert_eq!(last_message(), "invalid argument: short");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 /* 32 threads on one log: appends, batches, group commits, callbacks and readers at once. In the end the log holds every
- * record that was accepted, byte for byte at its LSN, each thread's in its order, and nothing else. */
+ * record that was accepted, byte for byte at its LSN, each thread's in its order, and nothing else. Before, threads that end:
+ * their last message can be asked for while they do, and takes no memory once they have. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -151,9 +152,67 @@ static size_t judge(const char *dir, const struct writer *writers)
     return found;
 }
 
+/* Keys from before the library makes its own, and from after: their destructors are called before and after its own, or the
+ * other way round. */
+static pthread_key_t keys[2];
+
+enum { ROUNDS = 4 };
+
+struct ending {
+    int key, fails_before, round;
+};
+
+/* The destructor of a key. It asks in each round that there is. */
+static void ask(void *context)
+{
+    struct ending *ending = context;
+    wal_error_t error;
+    ending->round++;
+    if (ending->round == 1 && !ending->fails_before) {
+        CHECK(strcmp(wal_last_error(), "") == 0);
+        RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_flush(NULL));
+    }
+    /* Of the last rounds it is only the code's own text. */
+    if (ending->round <= ROUNDS - 2)
+        CHECK(strcmp(wal_last_error(), "invalid argument: the log is NULL") == 0);
+    CHECK(strncmp(wal_last_error(), "invalid argument", 16) == 0);
+    OK(wal_last_error_details(&error, sizeof error));
+    CHECK(error.code == WAL_ERR_INVALID_ARGUMENT);
+    if (ending->round == ROUNDS) {
+        RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_iter_refresh(NULL));
+        CHECK(strncmp(wal_last_error(), "invalid argument", 16) == 0);
+        return;
+    }
+    CHECK(pthread_setspecific(keys[ending->key], ending) == 0);
+}
+
+static void *fail_and_end(void *context)
+{
+    struct ending *ending = context;
+    if (ending->fails_before)
+        RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_flush(NULL));
+    CHECK(pthread_setspecific(keys[ending->key], ending) == 0);
+    return NULL;
+}
+
+static void threads_that_end(void)
+{
+    pthread_t thread;
+    CHECK(pthread_key_create(&keys[0], ask) == 0);
+    RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_flush(NULL));
+    CHECK(pthread_key_create(&keys[1], ask) == 0);
+    for (int n = 0; n < 4; n++) {
+        struct ending ending = {n % 2, n / 2, 0};
+        CHECK(pthread_create(&thread, NULL, fail_and_end, &ending) == 0);
+        CHECK(pthread_join(thread, NULL) == 0);
+        CHECK(ending.round == ROUNDS);
+    }
+}
+
 int main(int argc, char **argv)
 {
     CHECK(argc == 3);
+    threads_that_end();
     uint32_t records = (uint32_t)atoi(argv[2]);
     char *dir = in(argv[1], "threads");
     wal_options_t *options = wal_options_new();
