@@ -40,11 +40,12 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     control.durable = scan.end.min(control.durable.max(mended));
     control.checkpoint = scan.checkpoint;
     control.epoch = control.epoch.max(scan.epoch);
-    // Above what either slot may hold, also a damaged one.
-    control.sequence += 2;
+    // First over the slot that does not hold the newest state, or is damaged: where the power goes in that write, the state
+    // that the damage was found by still counts. Then over the other one, which may hold an older log's end, or be another
+    // log's.
     for _ in 0..2 {
-        store_control(&*lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
         control.sequence += 1;
+        store_control(&*lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
     }
     // The lock file may be a new one.
     storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))?;
