@@ -5,8 +5,8 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
-use libwal::Report;
 use libwal::storage::SimStorage;
+use libwal::{Recovery, Report};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
     libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()))
@@ -90,4 +90,66 @@ fn a_damaged_control_slot_is_the_first_to_be_written() {
             }
         }
     }
+}
+
+/// A cleanly closed log with a damaged file in its middle, of which everything can be read.
+fn with_a_damaged_header() -> (SimStorage, Vec<(u64, Vec<u8>)>) {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    for n in 0..40u8 {
+        log.append(&[n; 300]).unwrap();
+    }
+    let all = records(&log);
+    log.close().unwrap();
+    assert!(disk.flip_bit(&segment_name(1), 20, 1));
+    (disk, all)
+}
+
+fn asides(disk: &SimStorage) -> usize {
+    disk.names().iter().filter(|name| name.ends_with(".damaged")).count()
+}
+
+#[test]
+fn a_repair_that_is_cut_off_while_it_rebuilds_a_file_loses_nothing() {
+    let mut aside = 0;
+    for operations in 0.. {
+        let mut done = false;
+        for seed in 0..8 {
+            let (disk, all) = with_a_damaged_header();
+            disk.crash_after(operations);
+            done = repair(&disk).is_ok();
+            let disk = if seed == 0 { disk.kill() } else { disk.crash(seed) };
+            aside += usize::from(disk.read_file(&segment_name(1)).is_none());
+            let salvage = open(&small().recovery(Recovery::Salvage), &disk).unwrap();
+            assert!(records(&salvage) == all, "{operations} operations, crash {seed}");
+            drop(salvage);
+            let report = repair(&disk).unwrap();
+            assert!(report.damage.is_empty(), "{operations} operations, crash {seed}: {report:?}");
+            assert_eq!(asides(&disk), 0);
+            assert!(records(&open(&small(), &disk).unwrap()) == all, "{operations} operations, crash {seed}");
+            // The same file once more.
+            assert!(disk.flip_bit(&segment_name(1), 20, 1));
+            repair(&disk).unwrap();
+            assert!(records(&open(&small(), &disk).unwrap()) == all, "{operations} operations, crash {seed}");
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(aside > 0, "never between the two renames");
+}
+
+#[test]
+fn what_an_earlier_repair_put_aside_is_in_no_way() {
+    let (disk, all) = with_a_damaged_header();
+    let aside = format!("{}.damaged", segment_name(1));
+    // Left over from a repair that was cut off before it removed it: the file under the name counts.
+    disk.write_file(&aside, &disk.read_file(&segment_name(2)).unwrap());
+    assert!(!repair(&disk).unwrap().is_sound());
+    assert_eq!(asides(&disk), 0);
+    assert!(records(&open(&small(), &disk).unwrap()) == all);
+    // Also where nothing else is left to be done.
+    disk.write_file(&aside, b"old");
+    assert!(repair(&disk).unwrap().is_sound());
+    assert_eq!(asides(&disk), 0);
 }

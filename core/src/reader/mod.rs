@@ -19,6 +19,29 @@ pub(crate) use seek::{Hole, Source, head_lsn, read_record, seek};
 /// payload.
 const CHUNK: usize = 256 << 10;
 
+/// What a repair appends to the name of a damaged segment, until what it built of it has that name.
+pub(crate) const ASIDE_SUFFIX: &str = ".damaged";
+
+/// The name of segment `index` when a repair has put it aside.
+pub(crate) fn aside_name(index: u64) -> String {
+    segment_name(index) + ASIDE_SUFFIX
+}
+
+/// Opens segment `index` for a salvage: where a repair was cut off between its two renames, the file that it put aside.
+pub(crate) fn open_or_aside(storage: &dyn Storage, index: u64) -> Result<Segment> {
+    let opened = Segment::open(storage, index, Mode::Read);
+    if !matches!(&opened, Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound) {
+        return opened;
+    }
+    let name = aside_name(index);
+    let path = storage.path().join(&name);
+    match storage.open(&name, Mode::Read) {
+        Ok(file) => Ok(Segment { index, path, file }),
+        Err(error) if error.kind() == ErrorKind::NotFound => opened,
+        Err(error) => Err(Error::io("open", path, error)),
+    }
+}
+
 /// The segment files of one log, for reading.
 pub(crate) struct Input {
     storage: Arc<dyn Storage>,
@@ -60,7 +83,11 @@ impl Input {
     fn segment(&mut self, position: u64) -> Result<Option<&Segment>> {
         let index = position >> self.shift;
         if self.segment.as_ref().is_none_or(|segment| segment.index != index) {
-            self.segment = match Segment::open(&*self.storage, index, Mode::Read) {
+            let opened = match self.lenient {
+                true => open_or_aside(&*self.storage, index),
+                false => Segment::open(&*self.storage, index, Mode::Read),
+            };
+            self.segment = match opened {
                 Ok(segment) => Some(segment),
                 Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
                 Err(error) => return Err(error),

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use super::FileDamage;
 use crate::error::{Error, Result};
 use crate::format::{Control, Entry, HEADER_SIZE, Identity};
-use crate::segment::{LOCK_NAME, Name, Segment, read_control, segment_name};
+use crate::reader::{ASIDE_SUFFIX, aside_name, open_or_aside};
+use crate::segment::{LOCK_NAME, Name, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
 /// How many segments may be missing where others are there. What names more of them, a control slot or a file's name, is not
@@ -32,6 +33,8 @@ pub(super) struct State {
     pub(super) damaged: bool,
     /// Whether there is a file at all. What of its bytes is the log's, the checksums tell.
     pub(super) exists: bool,
+    /// Whether it has the name that a repair gave it, which was cut off then.
+    pub(super) aside: bool,
 }
 
 /// Takes stock.
@@ -40,6 +43,7 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
     let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
     let mut indexes: Vec<u64> = names.iter().filter_map(|name| segment_index(name)).collect();
     indexes.sort_unstable();
+    indexes.dedup();
     let mut damage = Vec::new();
     let mut control = None;
     if names.iter().any(|name| name == LOCK_NAME) {
@@ -81,8 +85,17 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
     Ok(Files { control, lock_damaged, segments, damage })
 }
 
+/// The index of a segment, also of one that a repair has put aside.
 fn segment_index(name: &str) -> Option<u64> {
     match Name::parse(name) {
+        Name::Segment(index) => Some(index),
+        _ => aside_index(name),
+    }
+}
+
+/// The index of a segment that a repair has put aside.
+pub(super) fn aside_index(name: &str) -> Option<u64> {
+    match Name::parse(name.strip_suffix(ASIDE_SUFFIX)?) {
         Name::Segment(index) => Some(index),
         _ => None,
     }
@@ -96,7 +109,7 @@ fn lock(storage: &dyn Storage) -> Result<Option<Control>> {
 
 /// What segment `index` says it is; `None` if it is gone, or its header page is damaged.
 fn identity(storage: &dyn Storage, index: u64) -> Result<Option<Identity>> {
-    match Segment::open(storage, index, Mode::Read).and_then(|segment| segment.header(0)) {
+    match open_or_aside(storage, index).and_then(|segment| segment.header(0)) {
         Ok(header) => Ok(Some(header.identity)),
         Err(Error::Corrupt { .. }) => Ok(None),
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
@@ -143,35 +156,39 @@ fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
 }
 
 fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State, Option<String>)> {
-    let bad = |exists, reason: String| Ok((State { index, entry: None, damaged: true, exists }, Some(reason)));
-    let segment = match Segment::open(storage, index, Mode::Read) {
+    let segment = match open_or_aside(storage, index) {
         Ok(segment) => segment,
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            return bad(false, "the segment is missing".to_owned());
+            let state = State { index, entry: None, damaged: true, exists: false, aside: false };
+            return Ok((state, Some("the segment is missing".to_owned())));
         }
         Err(error) => return Err(error),
     };
+    let aside = segment.path.ends_with(aside_name(index));
+    let bad = |entry, reason| Ok((State { index, entry, damaged: true, exists: true, aside }, Some(reason)));
     let header = match segment.header(index << control.shift) {
         Ok(header) => header,
-        Err(Error::Corrupt { reason, .. }) => return bad(true, reason),
+        Err(Error::Corrupt { reason, .. }) => return bad(None, reason),
         // Really of a newer version, or garbage that looks like it.
         Err(Error::UnsupportedVersion { found, .. }) if !segment.identity_is_whole()? => {
-            return bad(true, format!("the header says format version {found}"));
+            return bad(None, format!("the header says format version {found}"));
         }
         Err(error) => return Err(error),
     };
     let identity = header.identity;
     if (identity.id, identity.index, identity.shift) != (control.id, index, control.shift) {
-        return bad(true, "the file is another segment, or another log's".to_owned());
+        return bad(None, "the file is another segment, or another log's".to_owned());
     }
     let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
     let expected = HEADER_SIZE + (1 << control.shift);
     let entry = header.entry.ok().flatten();
     if len != expected {
-        let reason = format!("the file is {len} bytes long instead of {expected}");
-        return Ok((State { index, entry, damaged: true, exists: true }, Some(reason)));
+        return bad(entry, format!("the file is {len} bytes long instead of {expected}"));
     }
-    Ok((State { index, entry, damaged: false, exists: true }, None))
+    if aside {
+        return bad(entry, "the segment is missing: a repair that was cut off has put it aside".to_owned());
+    }
+    Ok((State { index, entry, damaged: false, exists: true, aside }, None))
 }
 
 impl Files {

@@ -8,11 +8,11 @@ use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::Report;
-use super::files::State;
+use super::files::{State, aside_index};
 use super::scan::{Scan, filling};
 use crate::error::{Error, Result};
 use crate::format::{CONTROL_SIZE, Entry, HEADER_SIZE, Identity, SECTOR};
-use crate::reader::{Cursor, Input, Step, Want};
+use crate::reader::{Cursor, Input, Step, Want, aside_name, open_or_aside};
 use crate::segment::{LOCK_NAME, Segment, segment_name, store_control, unfinished_name};
 use crate::storage::{Mode, Storage, StorageFile};
 
@@ -26,6 +26,7 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     let scan = Scan::settled(storage, 1, &|_| {})?;
     let report = scan.report(storage);
     if report.is_sound() {
+        remove_asides(&**storage, &scan)?;
         return Ok(report);
     }
     keep_copies(storage, keep, &scan)?;
@@ -51,6 +52,7 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))?;
     fill_holes(&**storage, &scan)?;
     write_entries(storage, &scan)?;
+    remove_asides(&**storage, &scan)?;
     Ok(report)
 }
 
@@ -81,14 +83,19 @@ fn keep_copies(storage: &Arc<dyn Storage>, keep: &dyn Storage, scan: &Scan) -> R
     if !names.is_empty() {
         return Err(Error::invalid(format!("{} is not empty", dir.display())));
     }
-    let damaged = scan.files.segments.iter().filter(|state| state.damaged).map(|state| segment_name(state.index));
-    for name in damaged.chain(scan.files.lock_damaged.then(|| LOCK_NAME.to_owned())) {
-        match storage.open(&name, Mode::Read) {
-            Ok(file) => copy(keep, &name, |position, buffer| {
-                file.read_at(buffer, position).map_err(|error| Error::io("read", storage.path().join(&name), error))
-            })?,
+    let whole = |name: &str, file: &dyn StorageFile| {
+        copy(keep, name, |position, buffer| {
+            file.read_at(buffer, position).map_err(|error| Error::io("read", storage.path().join(name), error))
+        })
+    };
+    for state in scan.files.segments.iter().filter(|state| state.damaged && state.exists) {
+        whole(&segment_name(state.index), &*open_or_aside(&**storage, state.index)?.file)?;
+    }
+    if scan.files.lock_damaged {
+        match storage.open(LOCK_NAME, Mode::Read) {
+            Ok(file) => whole(LOCK_NAME, &*file)?,
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::io("open", storage.path().join(&name), error)),
+            Err(error) => return Err(Error::io("open", storage.path().join(LOCK_NAME), error)),
         }
     }
     for &index in &scan.without_entry {
@@ -137,14 +144,11 @@ fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
         _ => Error::io("rebuild", &path, error),
     };
     let new = unfinished_name(state.index);
-    match storage.remove(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
-    }
+    remove_if_there(storage, &new)?;
     let file = storage.open(&new, Mode::CreateNew).map_err(failed)?;
     let len = HEADER_SIZE + (1 << control.shift);
     file.allocate(len).map_err(failed)?;
-    let old = if state.exists { Some(storage.open(&name, Mode::Read).map_err(failed)?) } else { None };
+    let old = if state.exists { Some(open_or_aside(storage, state.index)?.file) } else { None };
     let mut buffer = vec![0; usize::try_from(len).unwrap_or(PIECE).min(PIECE)];
     let mut offset = 0;
     // Zeros are written where there is nothing to copy, so that all of the file holds data.
@@ -162,19 +166,39 @@ fn rebuild(storage: &dyn Storage, scan: &Scan, state: &State) -> Result<()> {
     let page = [&identity.to_bytes()[..], &entry[..], &[0; HEADER_SIZE as usize - 2 * SECTOR]].concat();
     file.write_all_at(&mut [IoSlice::new(&page)], 0).map_err(failed)?;
     file.sync().map_err(failed)?;
-    // The old file steps aside under a name that no log uses, so that neither is missing at any instant.
-    let aside = format!("{name}.damaged");
-    let stepped = storage.rename(&name, &aside);
-    if let Err(error) = &stepped {
-        if error.kind() != ErrorKind::NotFound {
-            return stepped.map_err(failed);
-        }
+    // The old file steps aside under a name that no log uses. Where this is cut off before the new one has its name, the
+    // next repair reads the old one there, and builds the new one again.
+    let aside = aside_name(state.index);
+    if state.exists && !state.aside {
+        // Left over from an earlier repair: what has the name was built from it.
+        remove_if_there(storage, &aside)?;
+        storage.rename(&name, &aside).map_err(failed)?;
     }
     storage.rename(&new, &name).and_then(|()| storage.sync_dir()).map_err(failed)?;
-    if stepped.is_ok() {
+    if state.exists {
         storage.remove(&aside).and_then(|()| storage.sync_dir()).map_err(failed)?;
     }
     Ok(())
+}
+
+fn remove_if_there(storage: &dyn Storage, name: &str) -> Result<()> {
+    match storage.remove(name) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", storage.path().join(name), error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a repair put aside and, cut off, did not come to remove. Every segment of the log has its name by now, and
+/// one below the head is the log's no more.
+fn remove_asides(storage: &dyn Storage, scan: &Scan) -> Result<()> {
+    let dir = storage.path();
+    let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
+    let mut removed = false;
+    for name in names.iter().filter(|name| aside_index(name).is_some_and(|index| index < scan.files.control.end)) {
+        remove_if_there(storage, name)?;
+        removed = true;
+    }
+    if removed { storage.sync_dir().map_err(|error| Error::io("sync", dir, error)) } else { Ok(()) }
 }
 
 /// Writes padding over the holes, and syncs the segments that got some.
