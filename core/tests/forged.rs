@@ -160,6 +160,20 @@ fn numbers_that_would_overflow_are_refused() {
     }
 }
 
+/// A repair fills what is missing below it with padding, which begins and ends between records.
+#[test]
+fn a_claim_that_ends_inside_a_header_word_is_rounded_up() {
+    for beyond in 1..24 {
+        let disk = log(0);
+        let end = open(&small(), &disk.kill()).expect("a log").tail().expect("an end").get();
+        forge(&disk, |control| (control.durable, control.clean_end) = (end + beyond, None));
+        let report = libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new())).expect("repaired");
+        assert_eq!(report.tail.get(), (end + beyond).next_multiple_of(8), "{beyond} bytes beyond the end");
+        assert_eq!(records(&open(&small(), &disk).expect("a log again")).len(), 20);
+        let _ = try_everything(&disk);
+    }
+}
+
 /// One is read out of the buffer of a reader, the other piece by piece.
 #[test]
 fn a_checksum_over_padding_that_is_not_zeros_makes_no_record() {
