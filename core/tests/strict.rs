@@ -129,6 +129,37 @@ fn a_flipped_bit_anywhere_never_shortens_the_log() {
     });
 }
 
+/// The records behind the last control write are proven by markers only, and those stand in a segment that does not look
+/// entered.
+#[test]
+fn markers_behind_a_damaged_entry_sector_are_found() {
+    let disk = SimStorage::new();
+    let wal = open(&small(), &disk).expect("a new log");
+    wal.append_and_sync(&[1; 3500]).expect("synced");
+    let lsn = wal.append(&[2; 300]).expect("appended").get();
+    while wal.tail().expect("open").get() < 2 * 4096 + 100 {
+        wal.append(&[3; 300]).expect("appended");
+    }
+    wal.sync().expect("synced");
+    wal.append_and_sync(&[4; 300]).expect("synced");
+    let disk = disk.kill();
+    drop(wal);
+    let lock = disk.read_file("LOCK").expect("a lock file");
+    let durable = Control::newest([&lock[..512], &lock[4096..4608]]).expect("a slot").durable;
+    assert!(durable <= lsn, "a control slot proves it");
+
+    assert!(disk.flip_bit(&segment_name(lsn >> 12), HEADER_SIZE + (lsn & 4095) + 20, 0));
+    for sector in [None, Some(2)] {
+        if let Some(index) = sector {
+            assert!(disk.flip_bit(&segment_name(index), 512 + 3, 0));
+        }
+        let before = contents(&disk);
+        let error = open(&small(), &disk).err();
+        assert!(matches!(&error, Some(Error::Corrupt { lsn: at, .. }) if at.get() == lsn), "{error:?}");
+        assert_eq!(contents(&disk), before);
+    }
+}
+
 #[test]
 fn what_is_missing_from_a_cleanly_closed_log_is_named() {
     for_each_seed(60, |seed| {

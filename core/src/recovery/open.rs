@@ -196,7 +196,7 @@ fn create(options: &Options, storage: &Arc<dyn Storage>, lock: &dyn StorageFile)
     let first_lsn = options.first_lsn.get();
     let control = Control::first(LogId::from_bytes(id), shift, first_lsn);
     write_first_control(storage, lock, &control)?;
-    Ok(Files { control, entries: Vec::new(), spares: Vec::new(), leftovers: Vec::new() })
+    Ok(Files::without_segments(control, Vec::new(), Vec::new()))
 }
 
 fn write_first_control(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, control: &Control) -> Result<()> {
@@ -265,8 +265,8 @@ fn settle(
 /// Step 6. A sector that a lost tail left in a segment beyond the end would tell the next recovery, in the old epoch, that
 /// records begin there.
 fn clear_entries(segments: &Segments, files: &Files, position: u64) -> Result<()> {
-    for (index, entry) in (files.control.head..).zip(&files.entries) {
-        if index << segments.shift >= position && entry.is_some() {
+    for index in files.control.head..files.entered {
+        if index << segments.shift >= position {
             let segment = segments.get(index)?;
             let cleared = segment.file.write_all_at(&mut [IoSlice::new(&[0; SECTOR])], SECTOR as u64);
             cleared.map_err(|error| Error::io("write", &segment.path, error))?;

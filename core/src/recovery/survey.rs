@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Control, Durability, Entry, HEADER_SIZE, Invalid, Kind, MARKER_RECORD_SIZE};
+use crate::format::{Control, Durability, Entry, HEADER_SIZE, HeaderError, Invalid, Kind, MARKER_RECORD_SIZE};
 use crate::reader::{Cursor, Input, Step, Want};
 use crate::segment::{LOCK_NAME, Name, Segment, header_error, read_control, segment_name};
 use crate::storage::{Mode, Storage};
@@ -17,9 +17,18 @@ pub(crate) struct Files {
     /// The entry sectors of the segments `control.head .. control.end`; a damaged one is an error of the survey where it
     /// matters, and nothing here.
     pub(crate) entries: Vec<Option<Entry>>,
+    /// One past the index of the last segment whose entry sector holds anything, if only damage.
+    pub(super) entered: u64,
     pub(crate) spares: Vec<String>,
     /// Left-overs: unfinished segments, segments below the head, a finished segment that was never offered to appends.
     pub(crate) leftovers: Vec<String>,
+}
+
+impl Files {
+    /// Those of a log that has no segment yet.
+    pub(super) fn without_segments(control: Control, spares: Vec<String>, leftovers: Vec<String>) -> Files {
+        Files { control, entries: Vec::new(), entered: control.head, spares, leftovers }
+    }
 }
 
 /// Where the log ends, and what is known of it.
@@ -79,7 +88,7 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Some(control) if control.end > control.head || control.head != control.first_lsn >> control.shift => {
                 Err(missing(storage, &control, control.head))
             }
-            Some(control) => Ok(Some(Files { control, entries: Vec::new(), spares, leftovers })),
+            Some(control) => Ok(Some(Files::without_segments(control, spares, leftovers))),
             None if others.is_empty() || lock => Ok(None),
             None => {
                 Err(Error::invalid(format!("{} is not a log: it holds {} and no segment", dir.display(), others[0])))
@@ -96,20 +105,24 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     for &index in segments.range(control.end..) {
         // Its space was never offered to appends, so the stream cannot have entered it; if it did, the lock file is an
         // older copy, and removing the segment would lose records.
-        if entry_of(storage, &control, index)?.is_some() {
+        if !matches!(entry_of(storage, &control, index)?, Ok(None)) {
             let path = dir.join(LOCK_NAME);
             return Err(Error::corrupt(index << control.shift, path, "the lock file is older than the segments"));
         }
         leftovers.push(segment_name(index));
     }
-    let mut entries = Vec::new();
+    let (mut entries, mut entered) = (Vec::new(), control.head);
     for index in control.head..control.end {
         if !segments.contains(&index) {
             return Err(missing(storage, &control, index));
         }
-        entries.push(entry_of(storage, &control, index)?);
+        let entry = entry_of(storage, &control, index)?;
+        if !matches!(entry, Ok(None)) {
+            entered = index + 1;
+        }
+        entries.push(entry.ok().flatten());
     }
-    Ok(Some(Files { control, entries, spares, leftovers }))
+    Ok(Some(Files { control, entries, entered, spares, leftovers }))
 }
 
 fn missing(storage: &dyn Storage, control: &Control, index: u64) -> Error {
@@ -144,8 +157,9 @@ fn rebuilt(storage: &dyn Storage, first: u64, last: u64) -> Result<Control> {
     })
 }
 
-/// Checks the header page and the length of segment `index`. A damaged entry sector counts as none here.
-fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Option<Entry>> {
+/// Checks the header page and the length of segment `index`, and gives its entry sector; what a damaged one means is not said
+/// here.
+fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Result<Option<Entry>, HeaderError>> {
     let base = index << control.shift;
     let segment = Segment::open(storage, index, Mode::Read)?;
     let header = segment.header(base)?;
@@ -172,11 +186,10 @@ fn entry_of(storage: &dyn Storage, control: &Control, index: u64) -> Result<Opti
         return corrupt(format!("the file is {len} bytes long instead of {expected}"));
     }
     match header.entry {
-        Ok(entry) => Ok(entry),
         // A segment below the last position known to be durable was entered by a write that was synced as a whole. The
         // first one, where the stream begins inside it, while the log was created, which may have been cut off.
         Err(why) if base.max(control.first_lsn) < control.durable => Err(header_error(why, base, &segment.path)),
-        Err(_) => Ok(None),
+        entry => Ok(entry),
     }
 }
 
@@ -384,12 +397,11 @@ impl Walk {
 }
 
 /// The highest claim of durability that any marker behind `position` makes, up to the end of the last segment that was
-/// entered: each position is looked at, since the chain is broken.
+/// entered, as far as its entry sector tells, damaged or not: each position is looked at, since the chain is broken.
 fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Result<u64> {
     const WINDOW: usize = 256 << 10;
     let control = &files.control;
-    let entered = files.entries.iter().rposition(Option::is_some).map_or(0, |nth| control.head + nth as u64 + 1);
-    let end = (entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
+    let end = (files.entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
     let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
     let mut window = vec![0; WINDOW.min(usize::try_from(end.saturating_sub(position)).unwrap_or(WINDOW))];
     let (mut at, mut kept, mut claim) = (position, 0, 0);
