@@ -328,3 +328,66 @@ fn a_segment_of_a_newer_version_is_refused_and_left_alone() {
     assert!(newer(libwal::repair_on(Arc::new(storage.clone()), Arc::new(keep)).err()));
     assert!(storage.read_file(&name) == Some(bytes));
 }
+
+/// A closed log with two batches over several segments each, and records between them and behind.
+fn batches() -> (SimStorage, Vec<Records>) {
+    let storage = SimStorage::new();
+    let log = open(&storage).unwrap();
+    let mut parts = Vec::new();
+    let one = |log: &Wal, data: &[u8]| vec![(log.append(data).unwrap(), data.to_vec())];
+    let batch = |log: &Wal, first: u8| -> Records {
+        let members: Vec<Vec<u8>> = (first..first + 8).map(|n| vec![n; 1500]).collect();
+        log.append_batch(&members).unwrap().into_iter().zip(members.clone()).collect()
+    };
+    parts.push(one(&log, b"before"));
+    parts.push(batch(&log, 10));
+    parts.push(one(&log, b"between"));
+    parts.push(batch(&log, 20));
+    parts.push(batch(&log, 30));
+    parts.push(one(&log, b"behind"));
+    log.close().unwrap();
+    (storage, parts)
+}
+
+/// What is kept if all batches but those are lost.
+fn but(parts: &[Records], lost: &[usize]) -> Records {
+    let kept = parts.iter().enumerate().filter(|(nth, _)| !lost.contains(nth));
+    kept.flat_map(|(_, part)| part.clone()).collect()
+}
+
+#[test]
+fn a_batch_over_several_segments_is_dropped_as_a_whole() {
+    for lost in [1, 3, 4] {
+        // All but the first: where the loss includes the beginning of the batch, nothing tells what the rest belongs to.
+        for member in 1..8 {
+            let (storage, parts) = batches();
+            let (lsn, data) = &parts[lost][member];
+            flip(&storage, lsn.get() + 20);
+            let report = verify(&storage);
+            let (first, last) =
+                (parts[lost][0].0, parts[lost][7].0.get() + (8 + data.len() as u64).next_multiple_of(8));
+            assert_eq!(report.damage.len(), 1, "{report:?}");
+            assert_eq!((report.damage[0].from, report.damage[0].to.get()), (first, last));
+            repair_and_check(&storage, &but(&parts, &[lost]));
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_lost_several_members_is_dropped_as_a_whole() {
+    for members in [[1, 3], [2, 6], [1, 7], [6, 7]] {
+        let (storage, parts) = batches();
+        for member in members {
+            flip(&storage, parts[1][member].0.get() + 20);
+        }
+        assert_eq!(verify(&storage).damage.len(), 1, "{members:?}");
+        repair_and_check(&storage, &but(&parts, &[1]));
+    }
+}
+
+#[test]
+fn a_batch_behind_one_that_lost_its_end_is_kept() {
+    let (storage, parts) = batches();
+    flip(&storage, parts[3][7].0.get() + 20);
+    repair_and_check(&storage, &but(&parts, &[3]));
+}

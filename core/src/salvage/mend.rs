@@ -9,10 +9,13 @@ use std::sync::Arc;
 
 use super::Report;
 use super::files::{State, aside_index};
-use super::scan::{Scan, filling};
+use super::scan::{Bad, Scan};
 use crate::error::{Error, Result};
-use crate::format::{CONTROL_SIZE, Entry, HEADER_SIZE, Identity, SECTOR};
-use crate::reader::{Cursor, Input, Step, Want, aside_name, open_or_aside};
+use crate::format::{
+    CONTROL_SIZE, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId, MARKER_RECORD_SIZE, SECTOR, Seal,
+    Word,
+};
+use crate::reader::{Cursor, Hole, Input, Step, Want, aside_name, open_or_aside};
 use crate::segment::{LOCK_NAME, Segment, segment_name, store_control, unfinished_name};
 use crate::storage::{Mode, Storage, StorageFile};
 
@@ -263,4 +266,27 @@ fn write_entry(storage: &dyn Storage, scan: &Scan, index: u64, entry: Entry) -> 
     let written = segment.file.write_all_at(&mut [IoSlice::new(&bytes)], SECTOR as u64);
     written.map_err(|error| Error::io("write", &segment.path, error))?;
     segment.sync()
+}
+
+/// The padding and the epoch record that take the place of a hole.
+fn filling(id: LogId, bad: &Bad) -> Vec<(u64, Vec<u8>)> {
+    let Hole { from, to, epoch } = bad.hole;
+    let mut pieces = Vec::new();
+    // An epoch record was lost in the hole; it takes as much room as the new one.
+    let raises = epoch > bad.epoch_before && to - from >= MARKER_RECORD_SIZE;
+    let padded = if raises { to - MARKER_RECORD_SIZE } else { to };
+    let seal = Seal::new(id, bad.epoch_before);
+    let mut position = from;
+    while position < padded {
+        let most = crate::format::MAX_PAYLOAD as u64 / 8 * 8 - 8;
+        let len = (padded - position - HEADER_WORD as u64).min(most);
+        let word = Word::new(Kind::Padding, len as usize);
+        pieces.push((position, word.to_bytes(seal.begin(position, word)).to_vec()));
+        position += word.size();
+    }
+    if raises {
+        let marker = Durability { durable: padded, checkpoint: None, epoch, clean_close: false };
+        pieces.push((padded, marker.to_record(id, padded, Kind::Epoch).to_vec()));
+    }
+    pieces
 }

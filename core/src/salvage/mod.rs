@@ -9,6 +9,7 @@
 mod files;
 mod mend;
 mod scan;
+mod search;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::files::{Files, files};
+use super::search::{ended_a_batch, next_valid};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
-use crate::format::{Durability, HEADER_WORD, Kind, LogId, MARKER_RECORD_SIZE, Seal, Word};
+use crate::format::{Durability, HEADER_WORD, Kind};
 use crate::lsn::Lsn;
 use crate::primitive::Mutex;
 use crate::reader::{Cursor, Hole, Input, Step, Want};
@@ -16,8 +17,6 @@ use crate::storage::Storage;
 
 /// How often a log that changes while it is scanned is scanned again.
 const TRIES: u32 = 5;
-/// How many header words in a row must be plausible before a checksum is computed in the search for the next record.
-const PLAUSIBLE: u32 = 3;
 
 /// A part of the stream between two known record boundaries.
 struct Range {
@@ -35,6 +34,17 @@ pub(super) struct Bad {
     pub(super) hole: Hole,
     pub(super) epoch_before: u32,
     reason: String,
+    /// Whether it goes on with the batch that the hole in front of it, which ends here, has lost.
+    rest: bool,
+}
+
+/// A batch of which not all was seen yet.
+#[derive(Clone, Copy)]
+enum Open {
+    /// Nothing is missing so far; it began here.
+    Whole(u64),
+    /// A member is lost, and so are all.
+    Lost,
 }
 
 #[derive(Default)]
@@ -50,8 +60,8 @@ struct RangeScan {
     followed: bool,
     /// Whether a record ended in the range that is not followed by more of its batch.
     closed: bool,
-    /// Where the batch began in which the range ends.
-    batch: Option<u64>,
+    /// The batch in which the range ends.
+    batch: Option<Open>,
 }
 
 /// What was found in a log.
@@ -162,7 +172,7 @@ impl Scan {
         let last = scans.last();
         let mut scan = Scan {
             head,
-            bad: scans.iter().flat_map(|scan| scan.holes.clone()).collect(),
+            bad: joined(&scans),
             end: last.map_or(control.first_lsn, |scan| scan.end),
             epoch: last.map_or(0, |scan| scan.epoch),
             checkpoint: scans.iter().map(|scan| scan.checkpoint).fold(None, Option::max),
@@ -179,7 +189,7 @@ impl Scan {
         } else if scan.end < claim {
             let hole = Hole { from: scan.end, to: claim, epoch: scan.epoch };
             let reason = "acknowledged records are missing at the end".to_owned();
-            scan.bad.push(Bad { hole, epoch_before: scan.epoch, reason });
+            scan.bad.push(Bad { hole, epoch_before: scan.epoch, reason, rest: false });
             (scan.end, scan.torn) = (claim, false);
         }
         scan.torn &= scan.files.control.clean_end.is_none();
@@ -266,6 +276,18 @@ fn ranges(files: &Files) -> Vec<Range> {
     starts.iter().zip(ends).map(|(&(from, epoch), (to, next))| Range { from, epoch, to, next }).collect()
 }
 
+/// The holes of all ranges. What was lost of one batch is one hole.
+fn joined(scans: &[RangeScan]) -> Vec<Bad> {
+    let mut joined: Vec<Bad> = Vec::new();
+    for bad in scans.iter().flat_map(|scan| &scan.holes) {
+        match joined.last_mut().filter(|last| bad.rest && last.hole.to == bad.hole.from) {
+            Some(last) => (last.hole.to, last.hole.epoch) = (bad.hole.to, bad.hole.epoch),
+            None => joined.push(bad.clone()),
+        }
+    }
+    joined
+}
+
 /// Where the last range ends inside a batch, the log ends in front of that batch, which may have begun in an earlier range.
 fn close_batches(scans: &mut [RangeScan]) {
     let mut begun: Option<(u64, u32)> = None;
@@ -280,13 +302,18 @@ fn close_batches(scans: &mut [RangeScan]) {
     }
 }
 
-/// Walks over one range. `batch` is where the batch began in which the range before ended, if it did; and on return, the
-/// same for this one.
-fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<u64>) -> Result<RangeScan> {
-    let start = batch.unwrap_or(range.from);
+/// Walks over one range. `batch` is the batch in which the range before ended, if it did; and on return, the same for this
+/// one.
+fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Open>) -> Result<RangeScan> {
+    let begun = |batch: &Option<Open>, otherwise| match *batch {
+        Some(Open::Whole(from)) => from,
+        _ => otherwise,
+    };
+    let start = begun(batch, range.from);
     let mut scan = RangeScan { end: start, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
     let mut cursor = Cursor::new(input, range.from, scan.epoch);
     let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
+    scan.drop_rest(&mut cursor, range.to, batch)?;
     loop {
         let position = cursor.position();
         let reason = match bad.take() {
@@ -308,40 +335,54 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<u6
             },
         };
         let epoch_before = cursor.epoch();
-        let from = batch.unwrap_or(position);
         let found = next_valid(&cursor.input, position + HEADER_WORD as u64, range.to, epoch_before, epochs)?;
         let next = found.or(range.next.map(|epoch| (range.to, epoch)));
-        let Some((mut to, epoch)) = next else {
+        let Some((to, epoch)) = next else {
             // The last range: whether this is the end or damage is decided by the claims.
             scan.batch = *batch;
             return Ok(scan);
         };
         cursor = Cursor::new(cursor.input.again(), to, epoch);
-        if batch.take().is_some() {
-            to = skip_batch(&mut cursor, range.to)?;
-        }
-        scan.holes.push(Bad { hole: Hole { from, to, epoch: cursor.epoch() }, epoch_before, reason });
-        (scan.end, scan.epoch, scan.followed) = (to, cursor.epoch(), false);
-    }
-}
-
-/// Moves over the remaining members of a batch that lost one.
-fn skip_batch(cursor: &mut Cursor, end: u64) -> Result<u64> {
-    loop {
-        let (position, epoch) = (cursor.position(), cursor.epoch());
-        match cursor.step(end, Want::Check)? {
-            Step::Record(found) if found.kind == Kind::Batch => {}
-            Step::Record(found) if found.kind == Kind::BatchEnd => return Ok(cursor.position()),
-            _ => {
-                *cursor = Cursor::new(cursor.input.again(), position, epoch);
-                return Ok(position);
-            }
+        let hole = Hole { from: begun(batch, position), to, epoch };
+        let rest = matches!(batch, Some(Open::Lost));
+        scan.lose(Bad { hole, epoch_before, reason, rest });
+        if batch.is_some() {
+            *batch = if ended_a_batch(&cursor.input, position, to)? { None } else { Some(Open::Lost) };
+            scan.drop_rest(&mut cursor, range.to, batch)?;
         }
     }
 }
 
 impl RangeScan {
-    fn note(&mut self, found: &crate::reader::Found, cursor: &Cursor, batch: &mut Option<u64>) {
+    fn lose(&mut self, bad: Bad) {
+        (self.end, self.epoch, self.followed) = (bad.hole.to, bad.hole.epoch, false);
+        self.holes.push(bad);
+    }
+
+    /// Of a batch that lost a member, drops what follows: to its end, to the next bad record, or to the end of the range.
+    fn drop_rest(&mut self, cursor: &mut Cursor, end: u64, batch: &mut Option<Open>) -> Result<()> {
+        let (from, epoch_before) = (cursor.position(), cursor.epoch());
+        while let Some(Open::Lost) = batch {
+            let (position, epoch) = (cursor.position(), cursor.epoch());
+            match cursor.step(end, Want::Check)? {
+                Step::Record(found) if found.kind == Kind::Batch => {}
+                Step::Record(found) if found.kind == Kind::BatchEnd => *batch = None,
+                Step::Record(_) => {
+                    *cursor = Cursor::new(cursor.input.again(), position, epoch);
+                    *batch = None;
+                }
+                // What stands behind it, or in the next range, may be more of the batch.
+                _ => break,
+            }
+        }
+        let hole = Hole { from, to: cursor.position(), epoch: cursor.epoch() };
+        if hole.to > from {
+            self.lose(Bad { hole, epoch_before, reason: "a member of the batch was lost".to_owned(), rest: true });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, found: &crate::reader::Found, cursor: &Cursor, batch: &mut Option<Open>) {
         match found.kind {
             Kind::Commit | Kind::Epoch => {
                 if let Ok(marker) = Durability::parse(cursor.payload(found)) {
@@ -356,7 +397,7 @@ impl RangeScan {
             self.payload_bytes += found.len as u64;
         }
         if found.kind == Kind::Batch {
-            batch.get_or_insert(found.lsn);
+            batch.get_or_insert(Open::Whole(found.lsn));
         } else {
             *batch = None;
             self.closed = true;
@@ -364,100 +405,4 @@ impl RangeScan {
             self.epoch = cursor.epoch();
         }
     }
-}
-
-/// The first valid record at or behind `from` that ends at or below `to`, and its epoch.
-///
-/// Random bytes often look like a header word, and its length may be large, so a checksum is computed only where several
-/// header words in a row make sense.
-fn next_valid(input: &Input, from: u64, to: u64, epoch: u32, epochs: &[u32]) -> Result<Option<(u64, u32)>> {
-    const WINDOW: usize = 1 << 20;
-    let mut reader = input.again();
-    let mut words = input.again();
-    let mut window = vec![0; WINDOW.min(usize::try_from(to.saturating_sub(from)).unwrap_or(WINDOW))];
-    let mut at = from;
-    while at < to {
-        // Nothing begins in bytes that are not there, however many the headers say there should be.
-        let there = reader.skip_what_no_file_holds(at)?;
-        if there > at {
-            at = there;
-            continue;
-        }
-        let wanted = window.len().min(usize::try_from(to - at).unwrap_or(WINDOW));
-        let mut kept = 0;
-        while kept < wanted {
-            kept += reader.read(at + kept as u64, &mut window[kept..wanted])?.unwrap_or(0);
-        }
-        // The last marker-length of the window is looked at again with the next one, unless it is the end.
-        let last = if at + kept as u64 == to { kept } else { kept - MARKER_RECORD_SIZE as usize };
-        for offset in (0..last).step_by(HEADER_WORD) {
-            let lsn = at + offset as u64;
-            if let Some((kind, marker)) = Durability::find(&window[offset..kept], input.id, lsn) {
-                // An epoch record begins in the epoch before the one that it puts in force.
-                let before = if kind == Kind::Epoch { marker.epoch.saturating_sub(1) } else { marker.epoch };
-                if before >= epoch || kind == Kind::Epoch {
-                    return Ok(Some((lsn, before.max(epoch))));
-                }
-                continue;
-            }
-            if plausible(&mut words, &window[offset..kept], lsn, to)? {
-                for &candidate in [epoch].iter().chain(epochs.iter().filter(|&&other| other > epoch)) {
-                    let mut cursor = Cursor::new(input.again(), lsn, candidate);
-                    if matches!(cursor.step(to, Want::Check)?, Step::Record(_)) {
-                        return Ok(Some((lsn, candidate)));
-                    }
-                }
-            }
-        }
-        at += last as u64;
-    }
-    Ok(None)
-}
-
-/// Whether a chain of header words from `lsn` on makes sense; the first one is at the beginning of `bytes`.
-fn plausible(words: &mut Input, bytes: &[u8], lsn: u64, to: u64) -> Result<bool> {
-    let mut position = lsn;
-    let mut word = [0; HEADER_WORD];
-    word.copy_from_slice(&bytes[..HEADER_WORD]);
-    for _ in 0..PLAUSIBLE {
-        let Ok(parsed) = Word::parse(&word) else {
-            // Zeros may follow the last record of the log.
-            return Ok(position != lsn && word == [0; HEADER_WORD]);
-        };
-        position += parsed.size();
-        if position >= to {
-            return Ok(position == to);
-        }
-        let within = (position - lsn) as usize;
-        match bytes.get(within..within + HEADER_WORD) {
-            Some(next) => word.copy_from_slice(next),
-            None => {
-                words.read(position, &mut word)?;
-            }
-        }
-    }
-    Ok(true)
-}
-
-/// The padding and the epoch record that take the place of a hole.
-pub(super) fn filling(id: LogId, bad: &Bad) -> Vec<(u64, Vec<u8>)> {
-    let Hole { from, to, epoch } = bad.hole;
-    let mut pieces = Vec::new();
-    // An epoch record was lost in the hole; it takes as much room as the new one.
-    let raises = epoch > bad.epoch_before && to - from >= MARKER_RECORD_SIZE;
-    let padded = if raises { to - MARKER_RECORD_SIZE } else { to };
-    let seal = Seal::new(id, bad.epoch_before);
-    let mut position = from;
-    while position < padded {
-        let most = crate::format::MAX_PAYLOAD as u64 / 8 * 8 - 8;
-        let len = (padded - position - HEADER_WORD as u64).min(most);
-        let word = Word::new(Kind::Padding, len as usize);
-        pieces.push((position, word.to_bytes(seal.begin(position, word)).to_vec()));
-        position += word.size();
-    }
-    if raises {
-        let marker = Durability { durable: padded, checkpoint: None, epoch, clean_close: false };
-        pieces.push((padded, marker.to_record(id, padded, Kind::Epoch).to_vec()));
-    }
-    pieces
 }
