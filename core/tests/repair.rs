@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
 use libwal::storage::SimStorage;
-use libwal::{Recovery, Report};
+use libwal::{Error, Lsn, Recovery, Report};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
     libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()))
@@ -152,4 +152,71 @@ fn what_an_earlier_repair_put_aside_is_in_no_way() {
     disk.write_file(&aside, b"old");
     assert!(repair(&disk).unwrap().is_sound());
     assert_eq!(asides(&disk), 0);
+}
+
+/// A closed log with a batch of eight over several segments, or in one, and another one right behind it. Returns the positions of both.
+fn with_batches(len: usize) -> (SimStorage, [Vec<Lsn>; 2]) {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    log.append(b"before").unwrap();
+    let batches = [1u8, 11].map(|first| {
+        let members: Vec<Vec<u8>> = (first..first + 8).map(|n| vec![n; len]).collect();
+        log.append_batch(&members).unwrap()
+    });
+    log.append(b"behind").unwrap();
+    log.close().unwrap();
+    (disk, batches)
+}
+
+/// Of the two batches the second is whole, and the first is gone, whoever asks and however.
+fn only_the_second_is_left(disk: &SimStorage, [lost, kept]: &[Vec<Lsn>; 2]) {
+    let log = open(&small(), disk).unwrap();
+    let all: Vec<_> = records(&log).into_iter().map(|(lsn, _)| Lsn::new(lsn)).collect();
+    assert_eq!((all.len(), &all[1..9]), (10, &kept[..]));
+    for &lsn in lost {
+        assert!(matches!(log.read(lsn), Err(Error::InvalidArgument(_))), "{:?}", log.read(lsn));
+        // At the beginning of the padding, what is behind it is next.
+        if let Ok(mut iter) = log.iter_from(lsn) {
+            assert_eq!((lsn, iter.next().unwrap().unwrap().lsn), (lost[0], kept[0]));
+        }
+    }
+}
+
+#[test]
+fn what_a_repair_dropped_cannot_be_read_by_its_position() {
+    for len in [50, 1500] {
+        for member in 1..8 {
+            let (disk, batches) = with_batches(len);
+            let lsn = batches[0][member].get() + 20;
+            assert!(disk.flip_bit(&segment_name(lsn / 4096), 4096 + lsn % 4096, 3));
+            repair(&disk).unwrap();
+            only_the_second_is_left(&disk, &batches);
+        }
+    }
+}
+
+#[test]
+fn a_repair_that_is_cut_off_while_it_drops_a_batch_drops_no_more_and_no_less() {
+    for (len, member) in [(50, 1), (50, 7), (1500, 2), (1500, 5), (1500, 7)] {
+        for operations in 0.. {
+            let mut done = false;
+            for seed in 0..8 {
+                let (disk, batches) = with_batches(len);
+                let lsn = batches[0][member].get() + 20;
+                assert!(disk.flip_bit(&segment_name(lsn / 4096), 4096 + lsn % 4096, 3));
+                disk.crash_after(operations);
+                done = repair(&disk).is_ok();
+                let disk = if seed == 0 { disk.kill() } else { disk.crash(seed) };
+                // What opens in between shows no part of the batch to who reads all.
+                let strict = open(&small(), &disk.kill()).and_then(|log| log.iter()?.collect::<Result<Vec<_>, _>>());
+                assert!(strict.as_ref().map_or(true, |all| all.len() == 10), "{operations} operations, crash {seed}");
+                repair(&disk).unwrap();
+                only_the_second_is_left(&disk, &batches);
+                assert!(repair(&disk).unwrap().is_sound());
+            }
+            if done {
+                break;
+            }
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! Making a damaged log whole again: what cannot be read becomes padding.
 //!
 //! The order: copies of everything that is about to change, durably, outside the log; then each damaged file is built anew
-//! beside the old one and takes its place; then the control slot; then the padding; then the entry sectors, from a walk
-//! over the mended stream. An interruption leaves a log that can be mended again.
+//! beside the old one and takes its place; then the control slots; then the padding's header words; then the entry sectors,
+//! from a walk over the mended stream; then zeros over what the padding covers. An interruption leaves a log that can be
+//! mended again.
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -29,6 +30,8 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     let scan = Scan::settled(storage, 1, &|_| {})?;
     let report = scan.report(storage);
     if report.is_sound() {
+        // A repair that was cut off may have left no more to do than this.
+        clear(storage, &scan, &scan.padding)?;
         remove_asides(&**storage, &scan)?;
         return Ok(report);
     }
@@ -53,8 +56,10 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     }
     // The lock file may be a new one.
     storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))?;
-    fill_holes(&**storage, &scan)?;
+    let padding = fill_holes(&**storage, &scan)?;
     write_entries(storage, &scan)?;
+    // Only now: an entry sector may have named a record in a hole, and would lead to zeros.
+    clear(storage, &scan, &[&scan.padding[..], &padding].concat())?;
     remove_asides(&**storage, &scan)?;
     Ok(report)
 }
@@ -204,10 +209,22 @@ fn remove_asides(storage: &dyn Storage, scan: &Scan) -> Result<()> {
     if removed { storage.sync_dir().map_err(|error| Error::io("sync", dir, error)) } else { Ok(()) }
 }
 
-/// Writes padding over the holes, and syncs the segments that got some.
-fn fill_holes(storage: &dyn Storage, scan: &Scan) -> Result<()> {
+/// Writes the header words of padding over the holes, durably, and returns what is padding then, from where to where.
+///
+/// A hole may begin with good members of a batch that lost one, and they are what tells the next repair where the hole ends:
+/// without them, or with zeros behind them, it would take the batch behind the hole for the rest of this one, or the rest of
+/// this one for a batch. So nothing in a hole changes but what padding takes, and of that the first word last: until it is
+/// there, the hole is found as before, or ends at padding that is written already, which is right as well; from then on all of
+/// it is passed over. The word lies in one sector. The control slots claim all holes, so none of them passes for a torn tail
+/// meanwhile.
+fn fill_holes(storage: &dyn Storage, scan: &Scan) -> Result<Vec<(u64, u64)>> {
     let control = &scan.files.control;
-    for (position, bytes) in scan.bad.iter().flat_map(|bad| filling(control.id, bad)) {
+    let mut padding = Vec::new();
+    for (position, bytes) in scan.bad.iter().flat_map(|bad| filling(control.id, bad).into_iter().rev()) {
+        match Word::parse(&bytes) {
+            Ok(word) if word.kind() == Kind::Padding => padding.push((position, position + word.size())),
+            _ => {}
+        }
         let mut written = 0;
         // An epoch record may reach into the next segment.
         while written < bytes.len() {
@@ -222,7 +239,43 @@ fn fill_holes(storage: &dyn Storage, scan: &Scan) -> Result<()> {
             written += left;
         }
     }
+    Ok(padding)
+}
+
+/// Writes zeros over what stands in padding, and makes them durable: records that were dropped would still be found by who
+/// asks for their position. The words of the padding are durable, so whatever part of the zeros a crash leaves is passed over;
+/// the next repair writes the others.
+fn clear(storage: &Arc<dyn Storage>, scan: &Scan, padding: &[(u64, u64)]) -> Result<()> {
+    let shift = scan.files.control.shift;
+    for &(from, to) in padding {
+        let mut at = from + HEADER_WORD as u64;
+        while at < to {
+            let end = to.min(((at >> shift) + 1) << shift);
+            clear_in_segment(&**storage, shift, at, end)?;
+            at = end;
+        }
+    }
     Ok(())
+}
+
+/// The same from `at` to `end`, in one segment. What is zero already is not written.
+fn clear_in_segment(storage: &dyn Storage, shift: u32, mut at: u64, end: u64) -> Result<()> {
+    let segment = Segment::open(storage, at >> shift, Mode::Write)?;
+    let mut buffer = vec![0; usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
+    let mut written = false;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(buffer.len());
+        let (piece, offset) = (&mut buffer[..wanted], HEADER_SIZE + (at & ((1 << shift) - 1)));
+        let read = segment.file.read_at(piece, offset).map_err(|error| Error::io("read", &segment.path, error))?;
+        if piece[..read].iter().any(|&byte| byte != 0) {
+            piece.fill(0);
+            let done = segment.file.write_all_at(&mut [IoSlice::new(piece)], offset);
+            done.map_err(|error| Error::io("write", &segment.path, error))?;
+            written = true;
+        }
+        at += wanted as u64;
+    }
+    if written { segment.sync() } else { Ok(()) }
 }
 
 /// Writes the entry sector of every segment that the mended stream enters and whose own is not right.

@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::files::{Files, files};
-use super::search::{ended_a_batch, next_valid};
+use super::search::{ended_a_batch, next_valid, padding_end};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
-use crate::format::{Durability, HEADER_WORD, Kind};
+use crate::format::{Durability, HEADER_WORD, Invalid, Kind};
 use crate::lsn::Lsn;
 use crate::primitive::Mutex;
 use crate::reader::{Cursor, Hole, Input, Step, Want};
@@ -26,6 +26,8 @@ struct Range {
     to: u64,
     /// Whether a record is known to begin at `to`, and in which epoch.
     next: Option<u32>,
+    /// The end of the last segment.
+    limit: u64,
 }
 
 /// A hole, and what was known in front of it.
@@ -62,6 +64,11 @@ struct RangeScan {
     closed: bool,
     /// The batch in which the range ends.
     batch: Option<Open>,
+    /// The padding, ascending: from where to where.
+    padding: Vec<(u64, u64)>,
+    /// Whether the last padding reaches into the next range: a repair was cut off before it wrote the entry sectors, and
+    /// those name records that it dropped.
+    reaches: bool,
 }
 
 /// What was found in a log.
@@ -75,7 +82,9 @@ pub(super) struct Scan {
     records: u64,
     payload_bytes: u64,
     torn: bool,
-    /// The segments that the stream has entered and whose entry sector does not say so.
+    /// All padding below the end, ascending: from where to where.
+    pub(super) padding: Vec<(u64, u64)>,
+    /// The segments that the stream has entered and whose entry sector does not say so, or names what is padding now.
     pub(super) without_entry: Vec<u64>,
 }
 
@@ -146,12 +155,14 @@ impl Scan {
         for (_, scan) in results {
             scans.push(scan?);
         }
-        if scans.iter().any(|scan| !scan.holes.is_empty()) {
-            // A batch may reach from one range into the next, and is lost as a whole: look again, one after the other.
+        if scans.iter().any(|scan| scan.reaches || !scan.holes.is_empty()) {
+            // A batch may reach from one range into the next, and is lost as a whole; and so may padding. Look again, one
+            // after the other.
             let mut batch = None;
             scans.clear();
             for range in &ranges {
-                scans.push(scan_range(input(storage, &files), range, &epochs, &mut batch)?);
+                let range = range.behind(scans.last());
+                scans.push(scan_range(input(storage, &files), &range, &epochs, &mut batch)?);
             }
         } else {
             close_batches(&mut scans);
@@ -179,6 +190,7 @@ impl Scan {
             records: scans.iter().map(|scan| scan.records).sum(),
             payload_bytes: scans.iter().map(|scan| scan.payload_bytes).sum(),
             torn: last.is_some_and(|scan| scan.followed),
+            padding: scans.iter().flat_map(|scan| scan.padding.clone()).collect(),
             without_entry: Vec::new(),
             files,
         };
@@ -194,6 +206,7 @@ impl Scan {
         }
         scan.torn &= scan.files.control.clean_end.is_none();
         scan.checkpoint = scan.checkpoint.filter(|&checkpoint| checkpoint < scan.end);
+        scan.padding.retain(|&(_, to)| to <= scan.end);
         scan.without_entry = scan.missing_entries();
         scan
     }
@@ -202,9 +215,16 @@ impl Scan {
         let control = &self.files.control;
         let missing = self.files.segments.iter().filter(|state| {
             let base = state.index << control.shift;
-            state.entry.is_none() && !state.damaged && base < self.end && self.end > control.first_lsn
+            let right = state.entry.is_some_and(|entry| !self.is_padding(entry.first_record));
+            !right && !state.damaged && base < self.end && self.end > control.first_lsn
         });
         missing.map(|state| state.index).collect()
+    }
+
+    /// Whether `position` lies inside padding.
+    fn is_padding(&self, position: u64) -> bool {
+        let behind = self.padding.partition_point(|&(from, _)| from < position);
+        behind > 0 && position < self.padding[behind - 1].1
     }
 
     pub(super) fn holes(&self) -> Vec<Hole> {
@@ -273,7 +293,21 @@ fn ranges(files: &Files) -> Vec<Range> {
         }
     }
     let ends = starts.iter().skip(1).map(|&(next, epoch)| (next, epoch)).chain([(prepared, None)]);
-    starts.iter().zip(ends).map(|(&(from, epoch), (to, next))| Range { from, epoch, to, next }).collect()
+    let range =
+        |(&(from, epoch), (to, next)): (&(u64, Option<u32>), _)| Range { from, epoch, to, next, limit: prepared };
+    starts.iter().zip(ends).map(range).collect()
+}
+
+impl Range {
+    /// What is left of the range behind padding that reaches into it from the ranges before.
+    fn behind(&self, before: Option<&RangeScan>) -> Range {
+        match before {
+            Some(scan) if scan.end > self.from && scan.reaches => {
+                Range { from: scan.end, epoch: Some(scan.epoch), to: self.to.max(scan.end), ..*self }
+            }
+            _ => Range { ..*self },
+        }
+    }
 }
 
 /// The holes of all ranges. What was lost of one batch is one hole.
@@ -327,8 +361,10 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
                     scan.batch = *batch;
                     return Ok(scan);
                 }
+                // Longer than the range, as padding may be.
+                Step::Invalid(Invalid::Length) if scan.note_padding(&cursor, range.limit)? => return Ok(scan),
                 Step::Invalid(why) => {
-                    scan.followed = why != crate::format::Invalid::Empty;
+                    scan.followed = why != Invalid::Empty;
                     why.to_string()
                 }
                 Step::Gone => unreachable!("a lenient input has every segment"),
@@ -357,6 +393,15 @@ impl RangeScan {
     fn lose(&mut self, bad: Bad) {
         (self.end, self.epoch, self.followed) = (bad.hole.to, bad.hole.epoch, false);
         self.holes.push(bad);
+    }
+
+    /// Whether padding stands at the cursor, up to `limit` at most; it is noted then.
+    fn note_padding(&mut self, cursor: &Cursor, limit: u64) -> Result<bool> {
+        let (from, epoch) = (cursor.position(), cursor.epoch());
+        let Some(to) = padding_end(&cursor.input, from, epoch)?.filter(|&to| to <= limit) else { return Ok(false) };
+        self.padding.push((from, to));
+        (self.end, self.epoch, self.followed, self.reaches) = (to, epoch, false, true);
+        Ok(true)
     }
 
     /// Of a batch that lost a member, drops what follows: to its end, to the next bad record, or to the end of the range.
@@ -390,6 +435,7 @@ impl RangeScan {
                 }
             }
             Kind::Checkpoint => self.checkpoint = Some(found.lsn),
+            Kind::Padding => self.padding.push((found.lsn, found.lsn + found.size)),
             _ => {}
         }
         if found.kind.is_user() {
