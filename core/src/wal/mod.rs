@@ -222,7 +222,8 @@ impl Wal {
         self.writer()?.checkpoint(state).map(Lsn::new)
     }
 
-    /// The LSN of the last durable checkpoint record, if there is one that was not truncated away.
+    /// The LSN of the last durable checkpoint record, if there is one that was not truncated away; for a log that is open for
+    /// reading only, of the last that was found, which may be newer.
     pub fn last_checkpoint(&self) -> Option<Lsn> {
         let checkpoint = match &self.handle.log {
             Log::Writer(writer) => writer.segments.checkpoint(),
@@ -300,7 +301,7 @@ impl Wal {
         })
     }
 
-    /// The position of the first record that can be read; the end, if there is none.
+    /// The position of the first record that can be read, or of one of the log's own in front of it; the end, if there is none.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Forked`].
