@@ -82,9 +82,11 @@ pub(super) struct Scan {
     records: u64,
     payload_bytes: u64,
     torn: bool,
+    /// The highest claim of durability.
+    claim: u64,
     /// All padding below the end, ascending: from where to where.
     pub(super) padding: Vec<(u64, u64)>,
-    /// The segments that the stream has entered and whose entry sector does not say so, or names what is padding now.
+    /// The segments that the stream durably entered and whose entry sector does not say so, or names what is padding now.
     pub(super) without_entry: Vec<u64>,
 }
 
@@ -190,6 +192,7 @@ impl Scan {
             records: scans.iter().map(|scan| scan.records).sum(),
             payload_bytes: scans.iter().map(|scan| scan.payload_bytes).sum(),
             torn: last.is_some_and(|scan| scan.followed),
+            claim,
             padding: scans.iter().flat_map(|scan| scan.padding.clone()).collect(),
             without_entry: Vec::new(),
             files,
@@ -216,7 +219,8 @@ impl Scan {
         let missing = self.files.segments.iter().filter(|state| {
             let base = state.index << control.shift;
             let right = state.entry.is_some_and(|entry| !self.is_padding(entry.first_record));
-            !right && !state.damaged && base < self.end && self.end > control.first_lsn
+            // A segment below a claim was synced together with its entry sector; of another one a crash may have left none.
+            !right && !state.damaged && base.max(control.first_lsn) < self.claim
         });
         missing.map(|state| state.index).collect()
     }
