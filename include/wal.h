@@ -803,8 +803,10 @@ int wal_iter_next(struct wal_iter_t *iter,
 
 /**
  * As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (0: not at all; negative:
- * for ever) for a record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
- * compare with wal_durable_lsn() where that matters.
+ * for ever) for a record to be appended. WAL_TIMEOUT: none came. WAL_END, at once: none can come any more, since the log was
+ * this process's to write and is closed, or the iterator met an error before. That another process has closed its log is not
+ * seen. It sees records once they are flushed, perhaps before they are durable: compare with wal_durable_lsn() where that
+ * matters.
  */
 int wal_iter_follow(struct wal_iter_t *iter,
                     int64_t timeout_ms,

@@ -337,10 +337,11 @@ public:
 
     /// Takes over an iterator of wal.h.
     explicit Records(wal_iter_t* handle) noexcept : handle_(handle) {}
-    Records(Records&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+    Records(Records&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)), ended_(other.ended_) {}
     Records& operator=(Records&& other) noexcept {
         Records moved(std::move(other));
         std::swap(handle_, moved.handle_);
+        std::swap(ended_, moved.ended_);
         return *this;
     }
     ~Records() { wal_iter_close(handle_); }
@@ -352,15 +353,16 @@ public:
     Result<std::optional<Record>> next() {
         return read([&](wal_record_t* out) { return wal_iter_next(handle_, out); });
     }
-    /// The next record, also beyond the end: waits up to `timeout` for one to be appended; nullopt: none came. It may
-    /// not be durable yet. wal_iter_follow().
+    /// The next record, also beyond the end: waits up to `timeout` for one to be appended; nullopt: none came, or none can
+    /// any more, which ended() tells. It may not be durable yet. wal_iter_follow().
     Result<std::optional<Record>> follow(std::chrono::milliseconds timeout) {
-        return read([&](wal_record_t* out) { return wal_iter_follow(handle_, detail::limit(timeout), out); });
+        return follow_for(detail::limit(timeout));
     }
-    /// The same for as long as it takes: never nullopt.
-    Result<std::optional<Record>> follow() {
-        return read([&](wal_record_t* out) { return wal_iter_follow(handle_, -1, out); });
-    }
+    /// The same for as long as it takes: nullopt only where none can come any more.
+    Result<std::optional<Record>> follow() { return follow_for(-1); }
+    /// Whether follow() has found that nothing can come any more: the log was this process's to write and is closed, or
+    /// reading failed.
+    bool ended() const noexcept { return ended_; }
     /// Moves the end to where the log ends now; whether there may be more to read. wal_iter_refresh().
     Result<bool> refresh() { return detail::whether(wal_iter_refresh(handle_)); }
     /// Where they stand. wal_iter_position().
@@ -372,6 +374,13 @@ public:
     wal_iter_t* handle() const noexcept { return handle_; }
 
 private:
+    Result<std::optional<Record>> follow_for(std::int64_t timeout) {
+        return read([&](wal_record_t* out) {
+            const int code = wal_iter_follow(handle_, timeout, out);
+            ended_ = code == WAL_END;
+            return code;
+        });
+    }
     template <class Call>
     Result<std::optional<Record>> read(Call&& call) {
         wal_record_t record{};
@@ -382,6 +391,7 @@ private:
     }
 
     wal_iter_t* handle_;
+    bool ended_ = false;
     Record current_; // What all copies of an Iterator show.
 };
 

@@ -315,6 +315,12 @@ impl Reserve {
         gate.shut_at.expect("just set")
     }
 
+    /// Whether the stream was shut. Whoever sees it and then asks for [`Reserve::reserved`] is told the stream's end.
+    pub(crate) fn is_shut(&self) -> bool {
+        // Acquire: pairs with the release in `begin_version`; the word has the version that refuses claims already.
+        position_of(self.limit.load(Ordering::Acquire)) == 0
+    }
+
     /// Puts the next version in force, with `limit`, where the word still is `word`, which is not overrun.
     fn change_version(&self, gate: &mut Gate, word: u64, limit: u64) -> bool {
         let base = position_of(word);

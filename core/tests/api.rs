@@ -232,6 +232,7 @@ fn an_iterator_that_meets_a_truncated_position_says_so() {
     assert!(matches!(error, Error::Truncated { .. }), "{error}");
     assert!(iter.next_ref().unwrap().is_none());
     assert!(iter.follow(Duration::from_secs(60)).unwrap().is_none(), "nothing more after an error, and no wait");
+    assert!(iter.ended());
 }
 
 #[test]

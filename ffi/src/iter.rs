@@ -87,14 +87,17 @@ pub unsafe extern "C" fn wal_iter_next(iter: *mut wal_iter_t, out: *mut wal_reco
 }
 
 /// As wal_iter_next(), beyond the end that the log had: waits up to `timeout_ms` milliseconds (0: not at all; negative:
-/// for ever) for a record to be appended. WAL_TIMEOUT: none came. It sees records once they are flushed, perhaps before they are durable:
-/// compare with wal_durable_lsn() where that matters.
+/// for ever) for a record to be appended. WAL_TIMEOUT: none came. WAL_END, at once: none can come any more, since the log was
+/// this process's to write and is closed, or the iterator met an error before. That another process has closed its log is not
+/// seen. It sees records once they are flushed, perhaps before they are durable: compare with wal_durable_lsn() where that
+/// matters.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_iter_follow(iter: *mut wal_iter_t, timeout_ms: i64, out: *mut wal_record_t) -> c_int {
     // SAFETY: as in `wal_iter_next`.
     with_iter(iter, |iter| unsafe {
         required(out, "out")?;
-        give(iter.follow(timeout(timeout_ms).unwrap_or(Duration::MAX))?, WAL_TIMEOUT, out)
+        let given = give(iter.follow(timeout(timeout_ms).unwrap_or(Duration::MAX))?, WAL_TIMEOUT, out)?;
+        Ok(if given == WAL_TIMEOUT && iter.ended() { WAL_END } else { given })
     })
 }
 

@@ -95,6 +95,14 @@ static size_t count(wal_iter_t *iter, uint64_t *last)
     return records;
 }
 
+static void *follow_to_the_end(void *iter)
+{
+    wal_record_t record;
+    RETURNS(WAL_END, wal_iter_follow(iter, 20000, &record));
+    RETURNS(WAL_END, wal_iter_follow(iter, -1, &record));
+    return NULL;
+}
+
 static void iterators(const char *dir)
 {
     wal_t *log = open_log(dir, NULL, 0);
@@ -125,7 +133,20 @@ static void iterators(const char *dir)
     CHECK(count(iter, &last) == 1 && last == lsn);
     wal_iter_close(iter);
     RETURNS(WAL_ERR_INVALID_ARGUMENT, wal_iter(log, lsn + 8, &iter));
+    /* The close wakes whoever waits for more, and is told to whoever comes later. */
+    pthread_t follower;
+    wal_iter_t *later;
+    OK(wal_iter(log, position, &iter));
+    OK(wal_iter(log, lsn, &later));
+    RETURNS(WAL_TIMEOUT, wal_iter_follow(iter, 0, &record));
+    CHECK(pthread_create(&follower, NULL, follow_to_the_end, iter) == 0);
     OK(wal_close(log));
+    CHECK(pthread_join(follower, NULL) == 0);
+    OK(wal_iter_follow(later, 0, &record));
+    CHECK(record.lsn == lsn);
+    follow_to_the_end(later);
+    wal_iter_close(iter);
+    wal_iter_close(later);
 }
 
 static void checkpoints(const char *dir)
@@ -336,9 +357,10 @@ static void options(const char *dir)
     OK(wal_flush(log));
     OK(wal_iter_follow(iter, 60000, &record));
     CHECK(record.lsn == lsn);
+    OK(wal_close(log));
+    RETURNS(WAL_TIMEOUT, wal_iter_follow(iter, 5, &record)); /* Another process may open it. */
     wal_iter_close(iter);
     OK(wal_close(reader));
-    OK(wal_close(log));
 }
 
 static void progress(void *context, uint64_t done_bytes, uint64_t total)

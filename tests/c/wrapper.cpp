@@ -301,6 +301,13 @@ void follows() {
     log.append("three").value();
     CHECK(records.refresh().value());
     CHECK(records.next().value()->text() == "three" && !records.refresh().value());
+    CHECK(!records.follow(1ms).value() && !records.ended());
+    log.append("four").value();
+    log.close().value();
+    CHECK(records.follow().value()->text() == "four" && !records.ended());
+    CHECK(!records.follow().value() && records.ended());
+    const wal::Records moved = std::move(records);
+    CHECK(moved.ended());
 }
 
 void callables() {

@@ -143,7 +143,7 @@ impl Reader {
             if found {
                 continue;
             }
-            if last || left.is_some_and(|left| left <= slice) {
+            if last || reading.iter.ended() || left.is_some_and(|left| left <= slice) {
                 return Ok(false);
             }
             py.check_signals()?;

@@ -51,6 +51,8 @@ pub struct Iter {
     /// Where the next damaged range begins that a salvage passes over; `u64::MAX` if there is none.
     next_hole: u64,
     failed: bool,
+    /// Whether the last record was followed that there will ever be.
+    ended: bool,
     /// How many forks had happened when it was made: a child may not use it.
     forks: u32,
 }
@@ -59,7 +61,7 @@ impl Iter {
     pub(crate) fn new(source: Arc<dyn Source>, cursor: Cursor) -> Result<Iter> {
         let (end, _) = source.end()?;
         let next_hole = hole_from(&*source, cursor.position());
-        Ok(Iter { source, cursor, end, next_hole, failed: false, forks: fork_count() })
+        Ok(Iter { source, cursor, end, next_hole, failed: false, ended: false, forks: fork_count() })
     }
 
     /// The next record, or `None` at the end.
@@ -138,7 +140,9 @@ impl Iter {
         Ok(!self.failed && self.cursor.position() < self.end)
     }
 
-    /// The next record, waiting up to `timeout` for one to be appended. `None` if none came, and at once after an error.
+    /// The next record, waiting up to `timeout` for one to be appended. `None` if none came, and at once where none can come
+    /// any more: at the end of a log that this process wrote and has closed, and after an error. [`Iter::ended`] tells. That
+    /// another process has closed its log is not seen.
     ///
     /// It sees records as soon as they are flushed, which is before they are durable: after a crash of the writer, what was
     /// seen may turn out not to be part of the log. Compare with [`Wal::durable_lsn`](crate::Wal::durable_lsn) where that
@@ -154,6 +158,8 @@ impl Iter {
         let begun = Instant::now();
         let mut nap = SHORTEST_NAP;
         loop {
+            // Asked first: what was appended before the log was closed is still found.
+            let last = self.source.ended();
             // Own records may be all that is new, so look for a record, not only for a later end.
             if let Some(found) = self.find()? {
                 return Ok(Some(self.record(&found)));
@@ -161,13 +167,21 @@ impl Iter {
             if self.refresh()? {
                 continue;
             }
+            self.ended = last;
             let left = timeout.saturating_sub(begun.elapsed());
-            if left.is_zero() {
+            if last || left.is_zero() {
                 return Ok(None);
             }
             thread::sleep(nap.min(left));
             nap = (nap * 2).min(LONGEST_NAP);
         }
+    }
+
+    /// Whether [`Iter::follow`] has found that nothing can come any more: it met the end of a log that this process has
+    /// closed, or the iterator met an error.
+    #[must_use]
+    pub fn ended(&self) -> bool {
+        self.ended || self.failed
     }
 
     /// Where the iterator stands: at the next record, or at one of the log's own in front of it.

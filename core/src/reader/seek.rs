@@ -16,6 +16,11 @@ pub(crate) trait Source: Send + Sync {
     /// record boundary outside any batch.
     fn end(&self) -> Result<(u64, u32)>;
 
+    /// Whether nothing will be appended any more: what [`end`](Source::end) answers after this is the last word.
+    fn ended(&self) -> bool {
+        false
+    }
+
     /// The failure that keeps what was appended from being read, if there was one.
     fn failure(&self) -> Result<()> {
         Ok(())

@@ -483,6 +483,11 @@ impl Source for Writer {
         self.flush.poison.check()
     }
 
+    fn ended(&self) -> bool {
+        // A close sets the first and then does the second, which a failure does too, of a log that is still open.
+        self.is_closed() && self.reserve.is_shut()
+    }
+
     fn end(&self) -> Result<(u64, u32)> {
         // A poisoned log can still be read as far as it was flushed.
         if self.flush.poison.check().is_ok() {
