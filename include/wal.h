@@ -578,8 +578,9 @@ int wal_open(const char *dir,
  * Closes a log: waits for appends that are under way, makes everything durable, records that it was closed cleanly, makes
  * the callbacks that are outstanding, and frees it. Other threads may be inside calls on it: theirs succeed or return
  * WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. A process may also end without it: the next open
- * then recovers, as after a crash. Freed and unlocked whatever it returns, except in
- * a forked child, where nothing happens. Any thread, a callback's included.
+ * then recovers, as after a crash. Freed and unlocked whatever it returns, except in a forked child, where nothing happens.
+ * Any thread, a callback's included; if a callback closes the log, the callbacks that are outstanding are made after that
+ * callback returns.
  * The first failure of the log's life if it is poisoned (WAL_ERR_POISONED), or that of closing: WAL_ERR_IO.
  */
 int wal_close(struct wal_t *log);
@@ -708,7 +709,8 @@ int wal_tail(struct wal_t *log, uint64_t *lsn);
  * Appends a record as wal_append() does, stores its LSN, and returns at once. Once the record is durable, or failed to
  * become so, `done` (which may be NULL) is called with `context`, and the descriptor of wal_event_fd() becomes readable.
  * If this returns an error, it is not called; otherwise exactly once, perhaps before this returns, and at the latest
- * before wal_close() does. Any number of records may be outstanding; they share syncs. Any thread.
+ * before wal_close() does. But if a callback closes the log, the callbacks that are outstanding are made after that
+ * callback returns. Any number of records may be outstanding; they share syncs. Any thread.
  * As wal_append(); WAL_ERR_IO if the log's commit thread cannot be started.
  */
 int wal_append_async(struct wal_t *log,

@@ -594,7 +594,8 @@ public:
     }
     ~Log() { if (handle_ != nullptr) wal_close(handle_); }
 
-    /// Makes everything durable, records that the log was closed cleanly, and makes the calls that are outstanding.
+    /// Makes everything durable, records that the log was closed cleanly, and makes the calls that are outstanding; if
+    /// one of those closes the log, the others are made after it returns.
     /// Closed whatever it returns. Other threads may be inside calls: theirs succeed or are Code::closed. wal_close().
     Result<void> close() { return detail::result(wal_close(handle_)); }
     // The handle stays, for other threads may be reading it. The library knows it as closed, also the second time.
@@ -643,9 +644,10 @@ public:
 
     /// Appends a record and returns its LSN at once. `done`, any callable that takes a Result<Lsn>, also a move-only
     /// one, is called once: with the LSN when the record is durable, or with the failure; perhaps before this returns,
-    /// and at the latest before close() does. It is called, and destroyed, on a thread of the log's own, and keeps the
-    /// others waiting. An exception that leaves it ends the program (std::terminate). If this fails, `done` is
-    /// destroyed without being called. Without `done`, event_fd() tells. wal_append_async().
+    /// and at the latest before close() does, or after the `done` that closes the log has returned. It is called, and
+    /// destroyed, on a thread of the log's own, and keeps the others waiting. An exception that leaves it ends the program
+    /// (std::terminate). If this fails, `done` is destroyed without being called. Without `done`, event_fd() tells.
+    /// wal_append_async().
     template <class Done = std::nullptr_t>
     Result<Lsn> append_async(Bytes record, Done&& done = nullptr) {
         return detail::out<Lsn>([&](Lsn* lsn) {

@@ -45,7 +45,8 @@ fn done(log: &Log, function: wal_done_fn, context: *mut c_void) -> impl FnOnce(l
 /// Appends a record as wal_append() does, stores its LSN, and returns at once. Once the record is durable, or failed to
 /// become so, `done` (which may be NULL) is called with `context`, and the descriptor of wal_event_fd() becomes readable.
 /// If this returns an error, it is not called; otherwise exactly once, perhaps before this returns, and at the latest
-/// before wal_close() does. Any number of records may be outstanding; they share syncs. Any thread.
+/// before wal_close() does. But if a callback closes the log, the callbacks that are outstanding are made after that
+/// callback returns. Any number of records may be outstanding; they share syncs. Any thread.
 /// As wal_append(); WAL_ERR_IO if the log's commit thread cannot be started.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_append_async(

@@ -83,8 +83,9 @@ pub unsafe extern "C" fn wal_open(dir: *const c_char, options: *const wal_option
 /// Closes a log: waits for appends that are under way, makes everything durable, records that it was closed cleanly, makes
 /// the callbacks that are outstanding, and frees it. Other threads may be inside calls on it: theirs succeed or return
 /// WAL_ERR_CLOSED, and so does every later call. Iterators stay usable. A process may also end without it: the next open
-/// then recovers, as after a crash. Freed and unlocked whatever it returns, except in
-/// a forked child, where nothing happens. Any thread, a callback's included.
+/// then recovers, as after a crash. Freed and unlocked whatever it returns, except in a forked child, where nothing happens.
+/// Any thread, a callback's included; if a callback closes the log, the callbacks that are outstanding are made after that
+/// callback returns.
 /// The first failure of the log's life if it is poisoned (WAL_ERR_POISONED), or that of closing: WAL_ERR_IO.
 #[unsafe(no_mangle)]
 pub extern "C" fn wal_close(log: *mut wal_t) -> c_int {

@@ -290,7 +290,9 @@ static void close_it(void *context, int code, uint64_t lsn)
     struct closing *closing = context;
     OK(code);
     OK(wal_append(closing->log, "from a callback", 15, NULL));
+    OK(wal_append_async(closing->log, "outstanding", 11, done, &closing->told, NULL));
     OK(wal_close(closing->log));
+    CHECK(closing->told.calls == 0); /* Told after this callback. */
     done(&closing->told, code, lsn);
 }
 
@@ -298,7 +300,8 @@ static void a_callback_may_close(const char *dir)
 {
     struct closing closing = {open_log(dir, NULL, 0), {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0}};
     OK(wal_append_async(closing.log, "r", 1, close_it, &closing, NULL));
-    until(&closing.told, 1);
+    until(&closing.told, 2);
+    CHECK(closing.told.failures == 0);
     RETURNS(WAL_ERR_CLOSED, wal_append(closing.log, "r", 1, NULL));
 }
 

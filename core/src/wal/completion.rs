@@ -15,7 +15,8 @@ use crate::primitive::{Arc, Condvar, Mutex, thread};
 impl Wal {
     /// Appends a record, returns its LSN at once, and calls `done` with it when the record is durable, or with the failure
     /// that keeps it from becoming so. If this call itself fails, `done` is not called; otherwise exactly once, at the
-    /// latest before [`close`](Wal::close) returns. Any number of records may be waiting.
+    /// latest before [`close`](Wal::close) returns. Only if such a call closes the log itself, the calls that are outstanding
+    /// are made after it has returned. Any number of records may be waiting.
     ///
     /// A thread of the log's own, started with the first request, syncs for all that wait and makes the calls, one at a
     /// time and in the order of each appending thread. `done` delays the others while it runs. It may use the log, also

@@ -385,7 +385,8 @@ impl Wal {
 
     /// Closes the log for all clones: waits for appends that are under way, makes everything durable, and records that the
     /// log was closed cleanly, so that the next open needs to look at nothing. Later appends and syncs are
-    /// [`Error::Closed`]; iterators read on. The lock is released whatever the result is.
+    /// [`Error::Closed`]; iterators read on. The lock is released whatever the result is. Whoever is to be told of durability
+    /// ([`append_async`](Wal::append_async)) has been when this returns, but where one that is told closes the log.
     ///
     /// # Errors
     /// The first failure of the log's life if it is poisoned, or that of closing; [`Error::Closed`] if a clone did it.
