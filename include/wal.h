@@ -9,8 +9,9 @@
  * another kind and anything else that is none are WAL_ERR_INVALID_ARGUMENT; one that was closed is WAL_ERR_CLOSED.
  *
  * A log may be used by any number of threads at once. An iterator, and options, belong to one thread at a time. No call
- * may be made from a signal handler. After fork() every call of the child on a log that its parent opened returns
- * WAL_ERR_FORKED, and so does every read through an iterator.
+ * may be made from a signal handler. A thread must not be cancelled inside a call, which would end the process: where
+ * pthread_cancel() is used, pthread_setcancelstate() around each call. After fork() every call of the child on a log that
+ * its parent opened returns WAL_ERR_FORKED, and so does every read through an iterator.
  *
  * Where a call can fail in more ways than its comment says: WAL_ERR_INVALID_ARGUMENT for bad handles and NULL where a
  * value is needed, WAL_ERR_CLOSED, WAL_ERR_FORKED, and WAL_ERR_PANIC for a bug of the library. "Writing calls" are also
