@@ -103,11 +103,22 @@ impl Input {
         let Some(segment) = self.segment(position)? else {
             return Ok(None);
         };
-        let header = segment.header(base)?;
+        let header = match segment.header(base) {
+            Ok(header) => header,
+            // Where another segment is being made of the file, half of its new identity may be there; it has lost its name
+            // before.
+            Err(error) => return if self.is_gone(position)? { Ok(None) } else { Err(error) },
+        };
         if header.identity.id != id || header.identity.shift != shift {
             return Err(Error::corrupt(base, &segment.path, "the segment belongs to another log"));
         }
         Ok((header.identity.index == segment.index).then_some(header))
+    }
+
+    /// Whether no file has the name of the segment that holds `position` any more.
+    fn is_gone(&mut self, position: u64) -> Result<bool> {
+        self.segment = None;
+        Ok(self.segment(position)?.is_none())
     }
 
     /// From `position` on, where the next bytes are that some file holds, or may be: here, or where the next segment begins.
