@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use libwal::format::Kind;
-use libwal::storage::{SimStorage, Storage};
+use libwal::storage::{Fault, SimOp, SimStorage, Storage};
 use libwal::{Error, Lsn, Options, Recovery, Report, Wal};
 
 const SEGMENT: u64 = 4096;
@@ -428,5 +428,78 @@ fn a_power_cut_is_no_damage_to_a_file() {
         log.flush().unwrap();
         let report = verify(&storage.crash(seed));
         assert!(report.is_sound(), "crash {seed}: {report:?}");
+    }
+}
+
+/// What is counted is what a strict open reads afterwards.
+fn counts_what_is_there(disk: &SimStorage) -> Report {
+    let report = verify(disk);
+    let salvage = options().recovery(Recovery::Salvage).open_on(Arc::new(disk.clone())).unwrap();
+    let (salvaged, checkpoint) = (read_all(&salvage), salvage.last_checkpoint());
+    drop(salvage);
+    let records = read_all(&open(&disk.kill()).unwrap());
+    assert!(salvaged == records);
+    assert_eq!(report.records, records.len() as u64);
+    assert_eq!(report.payload_bytes, records.iter().map(|(_, data)| data.len() as u64).sum::<u64>());
+    assert_eq!(report.checkpoint, checkpoint);
+    report
+}
+
+/// As the power leaves it: what was flushed, and no buffer.
+fn cut(storage: &SimStorage) -> SimStorage {
+    let cut = storage.kill();
+    cut.remove_memory("");
+    cut
+}
+
+#[test]
+fn what_lies_behind_the_end_is_not_counted() {
+    let storage = SimStorage::new();
+    let log = open(&storage).unwrap();
+    log.append(b"0").unwrap();
+    let first = log.checkpoint(b"first").unwrap();
+    log.append_and_sync(b"1").unwrap();
+    let torn = log.append(&[2; 600]).unwrap();
+    log.append(&[3; 5000]).unwrap();
+    // A checkpoint that no sync acknowledged.
+    storage.inject(Fault::errno(SimOp::Sync, 0, 5));
+    assert!(log.checkpoint(b"second").is_err());
+    let cut = cut(&storage);
+    flip(&cut, torn.get() + 100);
+    let report = counts_what_is_there(&cut);
+    assert!(report.is_sound(), "{report:?}");
+    assert_eq!((report.tail, report.checkpoint), (torn, Some(first)));
+    // A repair of something else must not write down another one.
+    flip(&cut, 8);
+    libwal::repair_on(Arc::new(cut.clone()), Arc::new(SimStorage::new())).unwrap();
+    assert_eq!(open(&cut).unwrap().last_checkpoint(), Some(first));
+}
+
+#[test]
+fn half_a_batch_is_not_counted() {
+    for len in [100, 1500, 6000] {
+        let storage = SimStorage::new();
+        let log = open(&storage).unwrap();
+        log.append_batch(&[vec![1; len], vec![2; len], vec![3; len]]).unwrap();
+        log.append_and_sync(b"acknowledged").unwrap();
+        let lsns = log.append_batch(&[vec![4; len], vec![5; len], vec![6; len], vec![7; len]]).unwrap();
+        log.flush().unwrap();
+        assert_eq!(counts_what_is_there(&cut(&storage)).records, 8);
+        for member in 1..4 {
+            // The power went before this member came to the disk, and none behind it did.
+            let cut = cut(&storage);
+            for index in lsns[member].get() / SEGMENT.. {
+                let Some(mut bytes) = cut.read_file(&file_of(index * SEGMENT)) else { break };
+                let from = lsns[member].get().saturating_sub(index * SEGMENT) + HEADER;
+                bytes[from as usize..].fill(0);
+                if from == HEADER {
+                    bytes[512..1024].fill(0);
+                }
+                cut.write_file(&file_of(index * SEGMENT), &bytes);
+            }
+            let report = counts_what_is_there(&cut);
+            assert!(report.is_sound(), "{report:?}");
+            assert_eq!((report.records, report.tail), (4, lsns[0]), "{len} bytes, member {member}");
+        }
     }
 }

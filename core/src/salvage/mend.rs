@@ -45,7 +45,7 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     // A record boundary with a known epoch must lie at or below it: where nothing else is known, the head is one.
     let mended = scan.bad.last().map_or(0, |bad| bad.hole.to).max(scan.head().0);
     control.durable = scan.end.min(control.durable.max(mended));
-    control.checkpoint = scan.checkpoint;
+    control.checkpoint = scan.checkpoint();
     control.epoch = control.epoch.max(scan.epoch);
     // First over the slot that does not hold the newest state, or is damaged: where the power goes in that write, the state
     // that the damage was found by still counts. Then over the other one, which may hold an older log's end, or be another

@@ -123,5 +123,5 @@ pub(crate) fn view(storage: &Arc<dyn Storage>) -> Result<View> {
     let damage = scan.report(storage).damage;
     let salvaged = Salvaged { holes: scan.holes(), head: scan.head(), damage };
     let end = (scan.end, scan.epoch);
-    Ok(View::salvaged(storage, &scan.files.control, end, scan.checkpoint, salvaged))
+    Ok(View::salvaged(storage, &scan.files.control, end, scan.checkpoint(), salvaged))
 }

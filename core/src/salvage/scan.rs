@@ -38,13 +38,23 @@ pub(super) struct Bad {
     reason: String,
     /// Whether it goes on with the batch that the hole in front of it, which ends here, has lost.
     rest: bool,
+    /// What was found in front of it; first of its range only, then of the log.
+    before: Tally,
+}
+
+/// What a part of the stream holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    records: u64,
+    payload_bytes: u64,
+    checkpoint: Option<u64>,
 }
 
 /// A batch of which not all was seen yet.
 #[derive(Clone, Copy)]
 enum Open {
-    /// Nothing is missing so far; it began here.
-    Whole(u64),
+    /// Nothing is missing so far; where it began, and what it holds, which counts only with the last member.
+    Whole(u64, Tally),
     /// A member is lost, and so are all.
     Lost,
 }
@@ -52,10 +62,8 @@ enum Open {
 #[derive(Default)]
 struct RangeScan {
     holes: Vec<Bad>,
-    records: u64,
-    payload_bytes: u64,
+    tally: Tally,
     claim: u64,
-    checkpoint: Option<u64>,
     end: u64,
     epoch: u32,
     /// Whether something follows `end` that is neither a record nor zeros.
@@ -77,10 +85,8 @@ pub(super) struct Scan {
     pub(super) bad: Vec<Bad>,
     pub(super) end: u64,
     pub(super) epoch: u32,
-    pub(super) checkpoint: Option<u64>,
     head: u64,
-    records: u64,
-    payload_bytes: u64,
+    tally: Tally,
     torn: bool,
     /// The highest claim of durability.
     claim: u64,
@@ -183,14 +189,13 @@ impl Scan {
         // One that no log made may end inside a header word.
         let claim = claim.next_multiple_of(HEADER_WORD as u64);
         let last = scans.last();
+        let (bad, tally) = joined(&scans);
         let mut scan = Scan {
             head,
-            bad: joined(&scans),
+            bad,
+            tally,
             end: last.map_or(control.first_lsn, |scan| scan.end),
             epoch: last.map_or(0, |scan| scan.epoch),
-            checkpoint: scans.iter().map(|scan| scan.checkpoint).fold(None, Option::max),
-            records: scans.iter().map(|scan| scan.records).sum(),
-            payload_bytes: scans.iter().map(|scan| scan.payload_bytes).sum(),
             torn: last.is_some_and(|scan| scan.followed),
             claim,
             padding: scans.iter().flat_map(|scan| scan.padding.clone()).collect(),
@@ -200,15 +205,15 @@ impl Scan {
         if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim) {
             // Nothing from here on was acknowledged: recovery cuts here.
             (scan.end, scan.epoch, scan.torn) = (scan.bad[nth].hole.from, scan.bad[nth].epoch_before, true);
+            scan.tally = scan.bad[nth].before;
             scan.bad.truncate(nth);
         } else if scan.end < claim {
             let hole = Hole { from: scan.end, to: claim, epoch: scan.epoch };
             let reason = "acknowledged records are missing at the end".to_owned();
-            scan.bad.push(Bad { hole, epoch_before: scan.epoch, reason, rest: false });
+            scan.bad.push(Bad { hole, epoch_before: scan.epoch, reason, rest: false, before: scan.tally });
             (scan.end, scan.torn) = (claim, false);
         }
         scan.torn &= scan.files.control.clean_end.is_none();
-        scan.checkpoint = scan.checkpoint.filter(|&checkpoint| checkpoint < scan.end);
         scan.padding.retain(|&(_, to)| to <= scan.end);
         scan.without_entry = scan.missing_entries();
         scan
@@ -235,6 +240,11 @@ impl Scan {
         self.bad.iter().map(|bad| bad.hole).collect()
     }
 
+    /// The last checkpoint below the end.
+    pub(super) fn checkpoint(&self) -> Option<u64> {
+        self.tally.checkpoint
+    }
+
     /// Where the log begins, and in which epoch; behind a hole if it begins with one.
     pub(super) fn head(&self) -> (u64, u32) {
         let epoch = self.files.segments.first().and_then(|state| state.entry).map_or(0, |entry| entry.epoch);
@@ -256,10 +266,10 @@ impl Scan {
             head: Lsn::new(self.head),
             tail: Lsn::new(self.end),
             segments: self.files.control.end - self.files.control.head,
-            records: self.records,
-            payload_bytes: self.payload_bytes,
+            records: self.tally.records,
+            payload_bytes: self.tally.payload_bytes,
             closed_cleanly: self.files.control.clean_end.is_some(),
-            checkpoint: self.checkpoint.map(Lsn::new),
+            checkpoint: self.tally.checkpoint.map(Lsn::new),
             torn_tail: self.torn.then_some(Lsn::new(self.end)),
             files: self.files.damage.iter().cloned().chain(entries).collect(),
             damage: damage.collect(),
@@ -314,39 +324,65 @@ impl Range {
     }
 }
 
-/// The holes of all ranges. What was lost of one batch is one hole.
-fn joined(scans: &[RangeScan]) -> Vec<Bad> {
+/// The holes of all ranges, and what the ranges hold. What was lost of one batch is one hole.
+fn joined(scans: &[RangeScan]) -> (Vec<Bad>, Tally) {
     let mut joined: Vec<Bad> = Vec::new();
-    for bad in scans.iter().flat_map(|scan| &scan.holes) {
-        match joined.last_mut().filter(|last| bad.rest && last.hole.to == bad.hole.from) {
-            Some(last) => (last.hole.to, last.hole.epoch) = (bad.hole.to, bad.hole.epoch),
-            None => joined.push(bad.clone()),
+    let mut tally = Tally::default();
+    for scan in scans {
+        for bad in &scan.holes {
+            match joined.last_mut().filter(|last| bad.rest && last.hole.to == bad.hole.from) {
+                Some(last) => (last.hole.to, last.hole.epoch) = (bad.hole.to, bad.hole.epoch),
+                None => joined.push(Bad { before: tally.and(bad.before), ..bad.clone() }),
+            }
+        }
+        tally = tally.and(scan.tally);
+    }
+    (joined, tally)
+}
+
+impl Tally {
+    /// This, and what stands behind it.
+    fn and(self, behind: Tally) -> Tally {
+        Tally {
+            records: self.records + behind.records,
+            payload_bytes: self.payload_bytes + behind.payload_bytes,
+            checkpoint: behind.checkpoint.or(self.checkpoint),
         }
     }
-    joined
 }
 
 /// Where the last range ends inside a batch, the log ends in front of that batch, which may have begun in an earlier range.
+/// What a batch holds counts where it is complete.
 fn close_batches(scans: &mut [RangeScan]) {
-    let mut begun: Option<(u64, u32)> = None;
+    let mut begun: Option<(u64, u32, Tally)> = None;
     for scan in scans {
+        let open = match scan.batch {
+            Some(Open::Whole(_, tally)) => Some((scan.end, scan.epoch, tally)),
+            _ => None,
+        };
         if scan.closed {
-            begun = scan.batch.map(|_| (scan.end, scan.epoch));
-        } else if let Some((end, epoch)) = begun {
-            (scan.end, scan.epoch) = (end, epoch);
+            scan.tally = begun.map_or(scan.tally, |(_, _, tally)| tally.and(scan.tally));
+            begun = open;
+        } else if let Some((end, epoch, tally)) = &mut begun {
+            (scan.end, scan.epoch) = (*end, *epoch);
+            *tally = open.map_or(*tally, |(_, _, more)| tally.and(more));
         } else {
-            begun = scan.batch.map(|_| (scan.end, scan.epoch));
+            begun = open;
         }
+    }
+}
+
+/// Where the batch began, or `otherwise`.
+fn begun(batch: &Option<Open>, otherwise: u64) -> u64 {
+    match *batch {
+        Some(Open::Whole(from, _)) => from,
+        _ => otherwise,
     }
 }
 
 /// Walks over one range. `batch` is the batch in which the range before ended, if it did; and on return, the same for this
 /// one.
 fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Open>) -> Result<RangeScan> {
-    let begun = |batch: &Option<Open>, otherwise| match *batch {
-        Some(Open::Whole(from)) => from,
-        _ => otherwise,
-    };
     let start = begun(batch, range.from);
     let mut scan = RangeScan { end: start, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
     let mut cursor = Cursor::new(input, range.from, scan.epoch);
@@ -385,7 +421,7 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
         cursor = Cursor::new(cursor.input.again(), to, epoch);
         let hole = Hole { from: begun(batch, position), to, epoch };
         let rest = matches!(batch, Some(Open::Lost));
-        scan.lose(Bad { hole, epoch_before, reason, rest });
+        scan.lose(Bad { hole, epoch_before, reason, rest, before: scan.tally });
         if batch.is_some() {
             *batch = if ended_a_batch(&cursor.input, position, to)? { None } else { Some(Open::Lost) };
             scan.drop_rest(&mut cursor, range.to, batch)?;
@@ -426,7 +462,8 @@ impl RangeScan {
         }
         let hole = Hole { from, to: cursor.position(), epoch: cursor.epoch() };
         if hole.to > from {
-            self.lose(Bad { hole, epoch_before, reason: "a member of the batch was lost".to_owned(), rest: true });
+            let reason = "a member of the batch was lost".to_owned();
+            self.lose(Bad { hole, epoch_before, reason, rest: true, before: self.tally });
         }
         Ok(())
     }
@@ -438,18 +475,22 @@ impl RangeScan {
                     self.claim = self.claim.max(marker.durable);
                 }
             }
-            Kind::Checkpoint => self.checkpoint = Some(found.lsn),
             Kind::Padding => self.padding.push((found.lsn, found.lsn + found.size)),
             _ => {}
         }
+        let mut tally = match *batch {
+            Some(Open::Whole(_, tally)) => tally,
+            _ => Tally::default(),
+        };
         if found.kind.is_user() {
-            self.records += 1;
-            self.payload_bytes += found.len as u64;
+            let checkpoint = (found.kind == Kind::Checkpoint).then_some(found.lsn);
+            tally = tally.and(Tally { records: 1, payload_bytes: found.len as u64, checkpoint });
         }
         if found.kind == Kind::Batch {
-            batch.get_or_insert(Open::Whole(found.lsn));
+            *batch = Some(Open::Whole(begun(batch, found.lsn), tally));
         } else {
             *batch = None;
+            self.tally = self.tally.and(tally);
             self.closed = true;
             self.end = cursor.position();
             self.epoch = cursor.epoch();
