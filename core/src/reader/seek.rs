@@ -31,6 +31,13 @@ pub(crate) trait Source: Send + Sync {
         &[]
     }
 
+    /// Where the log began, if no claim of durability vouches for the entry sector of the segment at `base`: a crash may have
+    /// left none there, or an older one. `None` for a log that is open for writing: recovery has put all of them right.
+    fn unclaimed(&self, base: u64) -> Option<u64> {
+        let _ = base;
+        None
+    }
+
     /// For a salvage, where the log begins and in which epoch: its entry sectors may be damaged.
     fn salvaged_head(&self) -> Option<(u64, u32)> {
         None
@@ -55,8 +62,11 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
         let mut input = source.input();
         let base = index << input.shift;
         match input.header(base)? {
-            // Not entered: the stream stands exactly at its beginning.
-            Some(header) => return Ok(header.entry.ok().flatten().map_or(base, |entry| entry.first_record)),
+            // Not entered: the stream stands exactly at its beginning, unless the log began inside it.
+            Some(header) => {
+                let begun = base.max(source.unclaimed(base).unwrap_or(0));
+                return Ok(header.entry.ok().flatten().map_or(begun, |entry| entry.first_record));
+            }
             // Truncated since.
             None if source.head_index()? != index => {}
             None => {
@@ -89,7 +99,8 @@ pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
 /// The common case costs one read: the record's checksum is bound to the position and the log's
 /// random id, so bytes inside a payload do not pass for a record, unless somebody who has read the log's files put them
 /// there for that very position. Only if it does not fit, the segment is walked from its first
-/// record, to tell an epoch change, a position inside a record, and damage from each other.
+/// record, to tell an epoch change, a position inside a record, and damage from each other. So it is from an earlier segment
+/// where a crash may have cost the entry sector.
 ///
 /// # Errors
 /// `Truncated` below the head, `InvalidArgument` inside a record or beyond the end, `Corrupt` for damage.
@@ -120,19 +131,37 @@ pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
     let Some(header) = input.header(lsn)? else {
         return Err(gone(source, lsn));
     };
-    let entry = match header.entry {
-        Ok(Some(entry)) => entry,
-        _ => return Err(Error::corrupt(base, input.path(lsn), "the segment's entry sector is damaged")),
-    };
-    if lsn < entry.first_record {
+    if let Some(entry) = header.entry.ok().flatten().filter(|entry| entry.first_record <= lsn) {
+        let mut cursor = Cursor::new(input, lsn, entry.epoch);
+        if matches!(cursor.step(end, Want::Check)?, Step::Record(_)) {
+            return Ok(Cursor::new(source.input(), lsn, entry.epoch));
+        }
+    }
+    let (first, epoch) = boundary(source, base)?;
+    if lsn < first {
         let head = head_lsn(source)?;
         return Err(if lsn < head { Error::Truncated { head: Lsn::new(head) } } else { inside() });
     }
-    let mut cursor = Cursor::new(input, lsn, entry.epoch);
-    if matches!(cursor.step(end, Want::Check)?, Step::Record(_)) {
-        return Ok(Cursor::new(source.input(), lsn, entry.epoch));
+    walk_to(source, first, epoch, lsn, end)
+}
+
+/// The record boundary that the entry sector of the segment at `base` names, and its epoch. Where no claim vouches for that
+/// sector, one from an earlier segment, as a recovery finds it.
+fn boundary(source: &dyn Source, mut base: u64) -> Result<(u64, u32)> {
+    let mut input = source.input();
+    loop {
+        let Some(header) = input.header(base)? else {
+            return Err(gone(source, base));
+        };
+        // The oldest segment is not entered anew while it is the oldest.
+        let oldest = base >> input.shift <= source.head_index()?;
+        match (header.entry.ok().flatten(), source.unclaimed(base)) {
+            (Some(entry), begun) if begun.is_none() || oldest => return Ok((entry.first_record, entry.epoch)),
+            (_, Some(begun)) if oldest => return Ok((base.max(begun), 0)),
+            (_, Some(_)) => base -= 1 << input.shift,
+            (_, None) => return Err(Error::corrupt(base, input.path(base), "the segment's entry sector is damaged")),
+        }
     }
-    walk_to(source, entry.first_record, entry.epoch, lsn, end)
 }
 
 /// Walks from a known record boundary to `lsn`.

@@ -21,6 +21,8 @@ pub(crate) struct View {
     storage: Arc<dyn Storage>,
     id: LogId,
     shift: u32,
+    /// Where the log began.
+    first_lsn: u64,
     /// Whether the log was found closed cleanly.
     pub(crate) clean: bool,
     reached: Mutex<Reached>,
@@ -75,7 +77,8 @@ impl View {
             Reached { end, epoch, checkpoint, durable }
         };
         let clean = files.control.clean_end.is_some();
-        Ok(View { storage: Arc::clone(storage), id, shift, clean, reached: Mutex::new(reached), salvaged: None })
+        let (storage, reached) = (Arc::clone(storage), Mutex::new(reached));
+        Ok(View { storage, id, shift, first_lsn, clean, reached, salvaged: None })
     }
 
     /// A view of a damaged log: it reads up to `end` and passes over `holes`.
@@ -91,6 +94,7 @@ impl View {
             storage: Arc::clone(storage),
             id: control.id,
             shift: control.shift,
+            first_lsn: control.first_lsn,
             clean: control.clean_end.is_some(),
             reached: Mutex::new(reached),
             salvaged: Some(salvaged),
@@ -202,6 +206,10 @@ impl Source for View {
             self.extend(&mut reached)?;
         }
         Ok((reached.end, reached.epoch))
+    }
+
+    fn unclaimed(&self, base: u64) -> Option<u64> {
+        (base.max(self.first_lsn) >= self.durable()).then_some(self.first_lsn)
     }
 
     fn salvaged_head(&self) -> Option<(u64, u32)> {
