@@ -4,7 +4,7 @@
 //! call uses it; `arguments` turns pointers into what Rust may use; `error` is the boundary that every call passes, `message`
 //! what it leaves for the thread. There is no other logic here: each call is one call of the core.
 
-#![allow(unsafe_code)] // Pointers from C. Each block argues from what the call's comment asks of its caller, from H1 to H3, T1 or T2.
+#![allow(unsafe_code)] // Pointers from C. Each block argues from what a call's comment asks of its caller, from H1 to H3, T1 or T2.
 #![allow(non_camel_case_types)] // The types have the names that C gives them.
 #![allow(clippy::missing_safety_doc)] // The comments of the calls are those of the header, and say what C must keep to.
 

@@ -33,8 +33,7 @@ pub(crate) trait Source: Send + Sync {
 
     /// Where the log began, if no claim of durability vouches for the entry sector of the segment at `base`: a crash may have
     /// left none there, or an older one. `None` for a log that is open for writing: recovery has put all of them right.
-    fn unclaimed(&self, base: u64) -> Option<u64> {
-        let _ = base;
+    fn unclaimed(&self, _base: u64) -> Option<u64> {
         None
     }
 
