@@ -99,7 +99,7 @@ pub fn verify_on(storage: Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(P
 /// sound is left alone, but for what a repair that was interrupted left to clear away, and `keep` is not made.
 ///
 /// The positions of lost records are not used again. A batch that lost a member is dropped as a whole, unless the loss
-/// includes its beginning. If this is interrupted, it can be called again (with another `keep`).
+/// includes the header word of its first member. If this is interrupted, it can be called again (with another `keep`).
 ///
 /// # Errors
 /// As [`verify`]; [`Error::Locked`](crate::Error::Locked) if the log is open for writing,

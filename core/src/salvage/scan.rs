@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::files::{Files, files};
-use super::search::{ended_a_batch, next_valid, padding_end};
+use super::search::{likely_kind, next_valid, padding_end};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
 use crate::format::{Durability, HEADER_WORD, Invalid, Kind};
@@ -422,10 +422,12 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
         let hole = Hole { from: begun(batch, position), to, epoch };
         let rest = matches!(batch, Some(Open::Lost));
         scan.lose(Bad { hole, epoch_before, reason, rest, before: scan.tally });
-        if batch.is_some() {
-            *batch = if ended_a_batch(&cursor.input, position, to)? { None } else { Some(Open::Lost) };
-            scan.drop_rest(&mut cursor, range.to, batch)?;
-        }
+        *batch = match likely_kind(&cursor.input, position, to)? {
+            Some(Kind::BatchEnd) => None,
+            Some(Kind::Batch) => Some(Open::Lost),
+            _ => batch.map(|_| Open::Lost),
+        };
+        scan.drop_rest(&mut cursor, range.to, batch)?;
     }
 }
 

@@ -80,12 +80,12 @@ fn plausible(words: &mut Input, bytes: &[u8], lsn: u64, to: u64) -> Result<bool>
     Ok(true)
 }
 
-/// Whether the record at `position`, which is bad, seems to have been the last member of a batch, and to have ended at `to`,
-/// where the next one was found: its header word may be whole.
-pub(super) fn ended_a_batch(input: &Input, position: u64, to: u64) -> Result<bool> {
-    let mut word = [0; HEADER_WORD];
-    input.again().read(position, &mut word)?;
-    Ok(Word::parse(&word).is_ok_and(|word| word.kind() == Kind::BatchEnd && position + word.size() == to))
+/// Of what kind the record at `position`, which is bad, seems to be: its header word may be whole. It is believed if the record
+/// ends at `to`, where the next one was found.
+pub(super) fn likely_kind(input: &Input, position: u64, to: u64) -> Result<Option<Kind>> {
+    let mut bytes = [0; HEADER_WORD];
+    input.again().read(position, &mut bytes)?;
+    Ok(Word::parse(&bytes).ok().filter(|word| position + word.size() == to).map(Word::kind))
 }
 
 /// Where the padding at `position` ends, if there is some of epoch `epoch`. Its checksum covers the header word only.
