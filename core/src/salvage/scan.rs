@@ -316,7 +316,7 @@ impl Range {
     /// What is left of the range behind padding that reaches into it from the ranges before.
     fn behind(&self, before: Option<&RangeScan>) -> Range {
         match before {
-            Some(scan) if scan.end > self.from && scan.reaches => {
+            Some(scan) if scan.end > self.from => {
                 Range { from: scan.end, epoch: Some(scan.epoch), to: self.to.max(scan.end), ..*self }
             }
             _ => Range { ..*self },

@@ -6,6 +6,8 @@ use crate::reader::{Cursor, Input, Step, Want};
 
 /// How many header words in a row must be plausible before a checksum is computed in the search for the next record.
 const PLAUSIBLE: u32 = 3;
+/// How many header words are followed to tell what a hole held.
+const MOST_FOLLOWED: u32 = 1 << 16;
 
 /// The first valid record at or behind `from` that ends at or below `to`, and its epoch.
 ///
@@ -80,12 +82,22 @@ fn plausible(words: &mut Input, bytes: &[u8], lsn: u64, to: u64) -> Result<bool>
     Ok(true)
 }
 
-/// Of what kind the record at `position`, which is bad, seems to be: its header word may be whole. It is believed if the record
-/// ends at `to`, where the next one was found.
-pub(super) fn likely_kind(input: &Input, position: u64, to: u64) -> Result<Option<Kind>> {
-    let mut bytes = [0; HEADER_WORD];
-    input.again().read(position, &mut bytes)?;
-    Ok(Word::parse(&bytes).ok().filter(|word| position + word.size() == to).map(Word::kind))
+/// Of what kind the last of the records from `position` to `to` seems to be, of which the first is bad: their header words may
+/// be whole. They are believed if they lead to `to`, where the next record was found.
+pub(super) fn likely_kind(input: &Input, mut position: u64, to: u64) -> Result<Option<Kind>> {
+    let mut words = input.again();
+    let mut kind = None;
+    for _ in 0..MOST_FOLLOWED {
+        let mut bytes = [0; HEADER_WORD];
+        words.read(position, &mut bytes)?;
+        let Ok(word) = Word::parse(&bytes) else { return Ok(None) };
+        position += word.size();
+        kind = Some(word.kind());
+        if position >= to {
+            break;
+        }
+    }
+    Ok(kind.filter(|_| position == to))
 }
 
 /// Where the padding at `position` ends, if there is some of epoch `epoch`. Its checksum covers the header word only.
