@@ -186,8 +186,7 @@ impl Scan {
         let entries = files.segments.iter().filter_map(|state| state.entry);
         let claims = scans.iter().map(|scan| scan.claim).chain(entries.map(|entry| entry.durable));
         let claim = claims.fold(control.durable.max(control.clean_end.unwrap_or(0)), u64::max).min(prepared);
-        // One that no log made may end inside a header word.
-        let claim = claim.next_multiple_of(HEADER_WORD as u64);
+        let claim = claim.next_multiple_of(HEADER_WORD as u64); // No log made one inside a header word.
         let last = scans.last();
         let (bad, tally) = joined(&scans);
         let mut scan = Scan {
