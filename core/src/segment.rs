@@ -25,63 +25,17 @@ use crate::primitive::{Arc, AtomicU64, Mutex, Ordering};
 use crate::storage::{Mode, Storage, StorageFile};
 use crate::watermark::Watermarks;
 
-/// The file that holds the lock and the control slots.
-pub(crate) const LOCK_NAME: &str = "LOCK";
-/// The name of the memory for records that are appended and not flushed, where it is a file of the directory.
-pub(crate) const BUFFER_NAME: &str = "BUFFER";
-const SEGMENT_SUFFIX: &str = ".wal";
-const SPARE_SUFFIX: &str = ".spare";
-const NEW_SUFFIX: &str = ".new";
-/// How many of the smallest segments the longest stream has.
-const MOST_SEGMENTS: u64 = crate::lsn::Lsn::MAX.get() >> 12;
+mod name;
+
+pub(crate) use name::{
+    ASIDE_SUFFIX, BUFFER_NAME, LOCK_NAME, Name, aside_name, segment_name, spare_name, unfinished_name,
+};
+
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A sync of so many bytes and more takes many times as long as a journal commit.
 const RARE_SYNCS: u64 = 16 << 20;
-
-/// What a file name in a log's directory means.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Name {
-    Lock,
-    Segment(u64),
-    /// A freed segment that waits for reuse.
-    Spare,
-    /// A segment that a crash left unfinished.
-    Unfinished,
-    Buffer,
-    Other,
-}
-
-/// The name of segment `index`: zero-padded, so that names sort as indexes do.
-pub(crate) fn segment_name(index: u64) -> String {
-    format!("{index:020}{SEGMENT_SUFFIX}")
-}
-
-/// The name of a segment that is being made.
-pub(crate) fn unfinished_name(index: u64) -> String {
-    format!("{index:020}{NEW_SUFFIX}")
-}
-
-impl Name {
-    pub(crate) fn parse(name: &str) -> Name {
-        let number = |suffix: &str| {
-            let digits = name.strip_suffix(suffix)?;
-            let numeric = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-            numeric.then(|| digits.parse().ok()).flatten()
-        };
-        match (number(SEGMENT_SUFFIX), number(SPARE_SUFFIX), number(NEW_SUFFIX)) {
-            // No stream reaches further, so nothing that a log wrote has such a name.
-            (Some(index), _, _) if index >= MOST_SEGMENTS => Name::Other,
-            (Some(index), _, _) => Name::Segment(index),
-            (_, Some(_), _) => Name::Spare,
-            (_, _, Some(_)) => Name::Unfinished,
-            _ if name == LOCK_NAME => Name::Lock,
-            _ if name == BUFFER_NAME => Name::Buffer,
-            _ => Name::Other,
-        }
-    }
-}
 
 /// An open segment file.
 pub(crate) struct Segment {
@@ -393,19 +347,29 @@ impl Segments {
         // Release: pairs with the acquire in `head`.
         self.head.store(index, Ordering::Release);
         self.retire_below(index);
-        for freed in old..index {
-            let name = segment_name(freed);
-            if files.spares.len() < self.recycle {
-                let spare = format!("{freed:020}{SPARE_SUFFIX}");
-                let renamed = self.storage.rename(&name, &spare);
-                renamed.map_err(|error| Error::io("rename", self.storage.path().join(&name), error))?;
-                files.spares.push(spare);
-            } else {
-                self.remove_if_there(&name)?;
-            }
-        }
+        drop(files);
+        (old..index).try_for_each(|freed| self.free(freed))?;
         // Not needed for correctness, since the head has moved; but space that was promised to be free should be.
         self.sync_dir()
+    }
+
+    /// Renames or removes the file of one segment below the head. One at a time: removing a file takes long, and an append may
+    /// want the lock to prepare a segment.
+    fn free(&self, index: u64) -> Result<()> {
+        let mut files = self.files.lock();
+        // Whoever opens the log next removes what this did not come to.
+        if files.lock.is_none() {
+            return Ok(());
+        }
+        let name = segment_name(index);
+        if files.spares.len() >= self.recycle {
+            return self.remove_if_there(&name);
+        }
+        let spare = spare_name(index);
+        let renamed = self.storage.rename(&name, &spare);
+        renamed.map_err(|error| Error::io("rename", self.storage.path().join(&name), error))?;
+        files.spares.push(spare);
+        Ok(())
     }
 
     /// Changes the control slots durably.

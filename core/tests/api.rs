@@ -446,6 +446,31 @@ fn a_log_that_only_tries_to_append_goes_on_without_a_background_thread() {
 }
 
 #[test]
+fn retention_serves_a_log_that_only_tries_to_append() {
+    let log = open(small().retention(Retention::Segments(2)).retain_checkpoint(false), &SimStorage::new());
+    for _ in 0..200 {
+        while log.try_append(&[1; 900]).is_err() {
+            log.sync().unwrap();
+        }
+    }
+    assert!(log.stats().unwrap().segments <= 4);
+}
+
+#[test]
+fn a_poisoned_or_closed_log_says_so_also_where_nothing_is_to_be_done() {
+    let storage = SimStorage::new();
+    let log = open(small(), &storage);
+    let lsn = log.append_and_sync(b"x").unwrap();
+    storage.inject(Fault::errno(SimOp::Sync, 0, 5));
+    log.append_and_sync(b"y").unwrap_err();
+    assert!(matches!(log.sync_to(lsn), Err(Error::Poisoned { .. })));
+    assert!(matches!(log.append_batch::<&[u8]>(&[]), Err(Error::Poisoned { .. })));
+    let clone = log.clone();
+    log.close().unwrap_err();
+    assert!(matches!(clone.append_batch::<&[u8]>(&[]), Err(Error::Closed)));
+}
+
+#[test]
 fn refused_appends_never_wear_a_closed_log_out() {
     let log = open(small(), &SimStorage::new());
     let clone = log.clone();

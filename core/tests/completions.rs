@@ -172,12 +172,22 @@ fn what_is_told_may_use_and_close_the_log() {
     assert_eq!(log.iter().expect("records").count(), 3);
 }
 
+/// What a panic carries, and who drops it panics.
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("dropped"));
+    }
+}
+
 #[test]
 fn a_panic_in_one_call_keeps_nothing_from_the_others() {
     let log = open(&small(), &SimStorage::new()).expect("a log");
     let (tell, heard) = told();
     // Not `panic!`: the panic hook would print a message.
     log.append_async(b"a", |_| std::panic::resume_unwind(Box::new("told"))).expect("appended");
+    log.append_async(b"a", |_| std::panic::resume_unwind(Box::new(PanicsAgain))).expect("appended");
     let lsn = log.append_async(b"b", tell).expect("appended");
     assert_eq!(heard.recv_timeout(PATIENCE).expect("told").expect("durable"), lsn);
     log.close().expect("closed");

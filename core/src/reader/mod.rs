@@ -6,26 +6,18 @@ use std::path::PathBuf;
 use crate::error::{Error, Result};
 use crate::format::{Durability, HEADER_SIZE, HEADER_WORD, Invalid, Kind, LogId, Seal, Word, decode};
 use crate::primitive::Arc;
-use crate::segment::{Header, Segment, segment_name};
+use crate::segment::{Header, Segment, aside_name, segment_name};
 use crate::storage::{Mode, Storage};
 
 mod iter;
 mod seek;
 
 pub use iter::{Iter, Record, RecordRef};
-pub(crate) use seek::{Hole, Source, head_lsn, read_record, seek};
+pub(crate) use seek::{Hole, Source, head_lsn, last_checkpoint, read_record, seek};
 
 /// How much is read at once, in bytes; no more than a segment. Larger records are read whole only where somebody wants their
 /// payload.
 const CHUNK: usize = 256 << 10;
-
-/// What a repair appends to the name of a damaged segment, until what it built of it has that name.
-pub(crate) const ASIDE_SUFFIX: &str = ".damaged";
-
-/// The name of segment `index` when a repair has put it aside.
-pub(crate) fn aside_name(index: u64) -> String {
-    segment_name(index) + ASIDE_SUFFIX
-}
 
 /// Opens segment `index` for a salvage: where a repair was cut off between its two renames, the file that it put aside.
 pub(crate) fn open_or_aside(storage: &dyn Storage, index: u64) -> Result<Segment> {

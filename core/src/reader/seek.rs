@@ -21,6 +21,9 @@ pub(crate) trait Source: Send + Sync {
         false
     }
 
+    /// The last durable checkpoint, as far as is known now. It may have been truncated away.
+    fn checkpoint(&self) -> Result<Option<u64>>;
+
     /// The failure that keeps what was appended from being read, if there was one.
     fn failure(&self) -> Result<()> {
         Ok(())
@@ -80,6 +83,19 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
     }
 }
 
+/// The last checkpoint that was not truncated away.
+pub(crate) fn last_checkpoint(source: &dyn Source) -> Result<Option<u64>> {
+    let mut known = source.checkpoint()?;
+    while let Some(lsn) = known {
+        if source.head_index()? <= lsn >> source.input().shift {
+            break;
+        }
+        // Truncated away since it was asked for, and then there is a newer one, or before, and then there is none.
+        known = source.checkpoint()?.filter(|&newer| newer > lsn);
+    }
+    Ok(known)
+}
+
 /// The error for a segment that is gone: truncated, or missing.
 pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
     let input = source.input();
@@ -95,7 +111,7 @@ pub(crate) fn gone(source: &dyn Source, position: u64) -> Error {
 
 /// A cursor at the record that begins at `lsn`, or at the end of the log.
 ///
-/// The common case costs one read: the record's checksum is bound to the position and the log's
+/// The common case costs one read, or two: the record's checksum is bound to the position and the log's
 /// random id, so bytes inside a payload do not pass for a record, unless somebody who has read the log's files put them
 /// there for that very position. Only if it does not fit, the segment is walked from its first
 /// record, to tell an epoch change, a position inside a record, and damage from each other. So it is from an earlier segment
@@ -131,9 +147,11 @@ pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
         return Err(gone(source, lsn));
     };
     if let Some(entry) = header.entry.ok().flatten().filter(|entry| entry.first_record <= lsn) {
-        let mut cursor = Cursor::new(input, lsn, entry.epoch);
-        if matches!(cursor.step(end, Want::Check)?, Step::Record(_)) {
-            return Ok(Cursor::new(source.input(), lsn, entry.epoch));
+        // Behind the place where a recovery cut the log, it is the epoch at the end.
+        for epoch in [entry.epoch, epoch_at_end] {
+            if matches!(Cursor::new(source.input(), lsn, epoch).step(end, Want::Check)?, Step::Record(_)) {
+                return Ok(Cursor::new(source.input(), lsn, epoch));
+            }
         }
     }
     let (first, epoch) = boundary(source, base)?;

@@ -102,7 +102,7 @@ impl View {
     }
 
     /// The last checkpoint that was seen.
-    pub(crate) fn checkpoint(&self) -> Option<u64> {
+    pub(crate) fn last_seen_checkpoint(&self) -> Option<u64> {
         self.reached.lock().checkpoint
     }
 
@@ -210,6 +210,11 @@ impl Source for View {
 
     fn unclaimed(&self, base: u64) -> Option<u64> {
         (base.max(self.first_lsn) >= self.durable()).then_some(self.first_lsn)
+    }
+
+    fn checkpoint(&self) -> Result<Option<u64>> {
+        self.end()?;
+        Ok(self.last_seen_checkpoint())
     }
 
     fn salvaged_head(&self) -> Option<(u64, u32)> {

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use super::FileDamage;
 use crate::error::{Error, Result};
 use crate::format::{Control, Entry, HEADER_SIZE, Identity};
-use crate::reader::{ASIDE_SUFFIX, aside_name, open_or_aside};
-use crate::segment::{LOCK_NAME, Name, read_control, segment_name};
+use crate::reader::open_or_aside;
+use crate::segment::{ASIDE_SUFFIX, LOCK_NAME, Name, aside_name, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
 /// How many segments may be missing where others are there. What names more of them, a control slot or a file's name, is not

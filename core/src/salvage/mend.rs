@@ -16,8 +16,8 @@ use crate::format::{
     CONTROL_SIZE, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId, MARKER_RECORD_SIZE, SECTOR, Seal,
     Word,
 };
-use crate::reader::{Cursor, Hole, Input, Step, Want, aside_name, open_or_aside};
-use crate::segment::{LOCK_NAME, Segment, segment_name, store_control, unfinished_name};
+use crate::reader::{Cursor, Hole, Input, Step, Want, open_or_aside};
+use crate::segment::{LOCK_NAME, Segment, aside_name, segment_name, store_control, unfinished_name};
 use crate::storage::{Mode, Storage, StorageFile};
 
 const PIECE: usize = 1 << 20;

@@ -2,6 +2,7 @@
 
 mod background;
 mod completion;
+mod source;
 mod writer;
 
 use std::path::Path;
@@ -12,7 +13,7 @@ use crate::format::{Kind, MARKER_RECORD_SIZE};
 use crate::lsn::Lsn;
 use crate::options::{Options, Recovery};
 use crate::primitive::{Arc, Mutex};
-use crate::reader::{Iter, Record, Source, head_lsn, read_record, seek};
+use crate::reader::{Iter, Record, Source, head_lsn, last_checkpoint, read_record, seek};
 use crate::recovery::View;
 use crate::stats::{Stats, read};
 use crate::storage::{FileStorage, Storage, fork_count, watch_forks};
@@ -145,10 +146,10 @@ impl Wal {
     /// # Errors
     /// As [`append`](Wal::append).
     pub fn append_batch<T: AsRef<[u8]>>(&self, records: &[T]) -> Result<Vec<Lsn>> {
-        let writer = self.writer()?;
         if records.is_empty() {
-            return Ok(Vec::new());
+            return self.open_writer()?.flush.poison.check().map(|()| Vec::new());
         }
+        let writer = self.writer()?;
         let records: Vec<&[u8]> = records.iter().map(AsRef::as_ref).collect();
         let (lsns, _) = writer.append_batch(&records)?;
         Ok(lsns.into_iter().map(Lsn::new).collect())
@@ -191,6 +192,7 @@ impl Wal {
     /// [`Error::Corrupt`] and [`Error::Io`] from looking; otherwise as [`sync`](Wal::sync).
     pub fn sync_to(&self, lsn: Lsn) -> Result<()> {
         let writer = self.open_writer()?;
+        writer.flush.poison.check()?;
         let end = writer.reserve.reserved();
         if lsn.get() >= end {
             return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log, {end}")));
@@ -225,12 +227,14 @@ impl Wal {
     /// The LSN of the last durable checkpoint record, if there is one that was not truncated away; for a log that is open for
     /// reading only, of the last that was found, which may be newer.
     pub fn last_checkpoint(&self) -> Option<Lsn> {
-        let checkpoint = match &self.handle.log {
-            Log::Writer(writer) => writer.segments.checkpoint(),
-            Log::View(view) => view.checkpoint(),
-        };
-        let checkpoint = checkpoint.map(Lsn::new);
-        checkpoint.filter(|&lsn| self.head().is_ok_and(|head| head <= lsn))
+        let source = self.source().ok()?;
+        let looked_up = last_checkpoint(&*source);
+        match &self.handle.log {
+            // A reader that cannot look now knows what it has seen.
+            Log::View(view) => looked_up.unwrap_or_else(|_| view.last_seen_checkpoint()),
+            Log::Writer(_) => looked_up.ok()?,
+        }
+        .map(Lsn::new)
     }
 
     /// All records, from the head on. Flushes what was appended before, so that nothing of it is missing.
@@ -267,9 +271,14 @@ impl Wal {
     /// # Errors
     /// As [`iter`](Wal::iter).
     pub fn iter_from_checkpoint(&self) -> Result<Iter> {
-        match self.last_checkpoint() {
-            Some(lsn) => self.iter_from(lsn),
-            None => self.iter(),
+        let source = self.source()?;
+        // As in `iter`; and the checkpoint may move meanwhile.
+        loop {
+            let from = last_checkpoint(&*source)?.map_or_else(|| head_lsn(&*source), Ok)?;
+            match self.iter_from(Lsn::new(from)) {
+                Err(Error::Truncated { .. }) => {}
+                result => return result,
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, MAX_PAYLO
 use crate::options::{Options, Retention};
 use crate::poison::Poison;
 use crate::primitive::{Arc, AtomicBool, AtomicU64, Ordering};
-use crate::reader::{Input, Source, head_lsn, seek};
+use crate::reader::{head_lsn, seek};
 use crate::recovery;
 use crate::reserve::{Claim, Refused, Reserve};
 use crate::segment::{BUFFER_NAME, Segments};
@@ -51,6 +51,10 @@ impl Writer {
             Arc::clone(&watermarks),
             Arc::clone(&poison),
         ));
+        // Opened now: to run out of descriptors at the first flush would be a write that failed.
+        if segments.end() << segments.shift > position {
+            segments.get(position >> segments.shift)?;
+        }
         // A log that was recovered on a full disk may end in the room that is kept for its last marker.
         let reserve = Arc::new(Reserve::new(position, segments.limit().max(position)));
         poison.shuts(Arc::clone(&reserve));
@@ -340,11 +344,11 @@ impl Writer {
     }
 
     /// Does the background thread's work where there is none: a log that is only written with `try_append` has nobody else
-    /// to prepare its segments.
+    /// to prepare its segments, and to drop old ones.
     fn stand_in(&self) {
         if !self.options.background {
             // On a full disk the append that needs the space is refused.
-            let _ = self.prepare_ahead();
+            let _ = self.look_after_segments();
         }
     }
 
@@ -468,31 +472,4 @@ fn buffer(options: &Options, storage: &dyn Storage, capacity: u64) -> Result<Mem
 fn crosses(position: u64, end: u64, length: u64) -> bool {
     debug_assert!(length.is_power_of_two());
     (position ^ end) & !(length - 1) != 0
-}
-
-impl Source for Writer {
-    fn input(&self) -> Input {
-        Input::new(Arc::clone(self.segments.storage()), self.segments.id, self.segments.shift)
-    }
-
-    fn head_index(&self) -> Result<u64> {
-        Ok(self.segments.head())
-    }
-
-    fn failure(&self) -> Result<()> {
-        self.flush.poison.check()
-    }
-
-    fn ended(&self) -> bool {
-        // A close sets the first and then does the second, which a failure does too, of a log that is still open.
-        self.is_closed() && self.reserve.is_shut()
-    }
-
-    fn end(&self) -> Result<(u64, u32)> {
-        // A poisoned log can still be read as far as it was flushed.
-        if self.flush.poison.check().is_ok() {
-            self.flush.flush_to(self.reserve.reserved())?;
-        }
-        Ok((self.flush.watermarks.flushed.load(), self.flush.seal.epoch()))
-    }
 }

@@ -4,6 +4,7 @@
 
 pub(crate) mod child;
 pub(crate) mod counting;
+pub(crate) mod hooked;
 pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod seeds;

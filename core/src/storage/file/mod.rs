@@ -30,6 +30,8 @@ pub(crate) use sys::{fork_count, watch_forks};
 #[derive(Clone, Debug)]
 pub struct FileStorage {
     path: PathBuf,
+    /// The directory, once it was synced. Kept open: to run out of descriptors later must not look like a sync that failed.
+    directory: Arc<OnceLock<Directory>>,
 }
 
 impl FileStorage {
@@ -37,7 +39,7 @@ impl FileStorage {
     /// a later change of the working directory does not tear the log in two.
     pub fn new(path: impl Into<PathBuf>) -> FileStorage {
         let path = path.into();
-        FileStorage { path: std::path::absolute(&path).unwrap_or(path) }
+        FileStorage { path: std::path::absolute(&path).unwrap_or(path), directory: Arc::default() }
     }
 }
 
@@ -83,7 +85,15 @@ impl Storage for FileStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        Directory::open(&self.path)?.sync()
+        match self.directory.get() {
+            Some(directory) => directory.sync(),
+            None => {
+                let directory = Directory::open(&self.path)?;
+                directory.sync()?;
+                let _ = self.directory.set(directory);
+                Ok(())
+            }
+        }
     }
 
     fn create_memory(&self, name: &str, len: usize) -> Option<Memory> {

@@ -146,6 +146,7 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 }
 
 /// A directory, open so that its entries can be synced.
+#[derive(Debug)]
 pub(super) struct Directory(File);
 
 impl Directory {

@@ -59,6 +59,7 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 /// A directory. There is nothing to open and nothing to do: Windows has no call that syncs a directory opened for
 /// reading. NTFS keeps creates, renames and removes in its own journal, in order, and flushing a file flushes that
 /// journal as far as the file's own entry.
+#[derive(Debug)]
 pub(super) struct Directory;
 
 impl Directory {
