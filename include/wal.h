@@ -588,7 +588,8 @@ int wal_close(struct wal_t *log);
 
 /**
  * Appends a record of `len` bytes, 0 to max_record_size, and stores its LSN unless `lsn` is NULL. Waits only if the buffer
- * is full. The bytes are copied. Any thread; if the call returned in one thread before it was made in another, the first
+ * is full. The bytes are not used after the call, and must not change during it: a record longer than the buffer is written
+ * from where it lies, and would damage the log. Any thread; if the call returned in one thread before it was made in another, the first
  * one's LSN is lower. Ordered on return, and its disk space exists. Survives the process once the appends before it have
  * returned too, if the buffer does (see wal_options_set_shared_buffer()), and otherwise after wal_flush(); survives power
  * loss after wal_sync().

@@ -600,7 +600,7 @@ public:
     Result<void> close() { return detail::result(wal_close(handle_)); }
     // The handle stays, for other threads may be reading it. The library knows it as closed, also the second time.
 
-    /// Appends a record; the bytes are copied. Survives the process where the buffer does, else after flush();
+    /// Appends a record; the bytes must not change during the call. Survives the process where the buffer does, else after flush();
     /// power loss after sync().
     /// wal_append().
     Result<Lsn> append(Bytes record) { return append(wal_append, record); }
