@@ -384,7 +384,9 @@ impl Life {
     }
 
     fn check_unless_cut(&mut self) {
-        match self.wal().flush() {
+        let flushed = self.wal().flush();
+        self.expect_retention();
+        match flushed {
             Ok(()) if self.has_power() => self.check_live(),
             Ok(()) => {}
             Err(error) => drop(self.failed("flush", &error)),
@@ -443,6 +445,7 @@ impl Life {
             self.expect_retention();
         }
         self.sync();
+        self.expect_retention();
         for _ in 0..random.below(3) {
             let over = self.append_batch(random);
             assert!(over.is_ok(), "seed {}: append", self.seed);
