@@ -5,11 +5,12 @@ mod common;
 use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use common::{open, records, segment_name, small};
 use libwal::storage::{Mode, SimStorage, Storage, StorageFile};
-use libwal::{Error, Lsn};
+use libwal::{Error, Lsn, Options, Wal};
 
 /// Were it not looked at anew, the view would end for ever where the log no longer begins.
 #[test]
@@ -42,54 +43,66 @@ fn a_view_that_fell_behind_a_truncation_goes_on() {
     assert!(matches!(error, Err(Error::Truncated { .. })), "{error:?}");
 }
 
-/// A disk on which the writer makes another segment of the first one while its header page is read.
-struct Recycling(SimStorage);
-
-/// One of its files; that of the first segment does not have its name any more when it is read.
-struct Recycled {
-    disk: SimStorage,
-    file: Arc<dyn StorageFile>,
-    first: bool,
+/// What a reader does on a watched disk.
+enum Seen<'a> {
+    /// The directory was listed.
+    Listed,
+    /// The file of this name is about to be read, from this offset on.
+    ToRead(&'a str, u64),
+    /// It was read, with this result.
+    HasRead(&'a str, u64, &'a mut [u8]),
 }
 
-impl Storage for Recycling {
+type Watcher = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
+
+/// A disk on which the writer, perhaps, does something whenever a reader does.
+struct Watched {
+    disk: SimStorage,
+    watcher: Watcher,
+}
+
+/// One of its files.
+struct WatchedFile {
+    file: Arc<dyn StorageFile>,
+    name: String,
+    watcher: Watcher,
+}
+
+impl Storage for Watched {
     fn path(&self) -> PathBuf {
-        self.0.path()
+        self.disk.path()
     }
     fn create_dir(&self) -> io::Result<()> {
-        self.0.create_dir()
+        self.disk.create_dir()
     }
     fn exists(&self) -> io::Result<bool> {
-        self.0.exists()
+        self.disk.exists()
     }
     fn list(&self) -> io::Result<Vec<String>> {
-        self.0.list()
+        let names = self.disk.list();
+        (self.watcher)(Seen::Listed);
+        names
     }
     fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.0.open(name, mode)?;
-        Ok(Arc::new(Recycled { disk: self.0.clone(), file, first: name == segment_name(0) }))
+        let file = self.disk.open(name, mode)?;
+        Ok(Arc::new(WatchedFile { file, name: name.to_owned(), watcher: Arc::clone(&self.watcher) }))
     }
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.0.rename(from, to)
+        self.disk.rename(from, to)
     }
     fn remove(&self, name: &str) -> io::Result<()> {
-        self.0.remove(name)
+        self.disk.remove(name)
     }
     fn sync_dir(&self) -> io::Result<()> {
-        self.0.sync_dir()
+        self.disk.sync_dir()
     }
 }
 
-impl StorageFile for Recycled {
+impl StorageFile for WatchedFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        (self.watcher)(Seen::ToRead(&self.name, offset));
         let read = self.file.read_at(buf, offset)?;
-        if self.first && offset == 0 && self.disk.read_file(TRUNCATE).is_some() {
-            self.disk.remove_file(TRUNCATE);
-            let writer = open(&small(), &self.disk).map_err(io::Error::other)?;
-            writer.truncate_before(writer.tail().map_err(io::Error::other)?).map_err(io::Error::other)?;
-            // Half of the new identity.
-            buf[32..40].fill(1);
-        }
+        (self.watcher)(Seen::HasRead(&self.name, offset, &mut buf[..read]));
         Ok(read)
     }
     fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
@@ -109,8 +122,15 @@ impl StorageFile for Recycled {
     }
 }
 
-/// While there is a file of this name, the next reading of the first segment's header page meets the writer.
-const TRUNCATE: &str = "truncate";
+/// Opens the log for reading only, while `watcher` sees what that does.
+fn watched(
+    options: Options,
+    disk: &SimStorage,
+    watcher: impl Fn(Seen<'_>) + Send + Sync + 'static,
+) -> libwal::Result<Wal> {
+    let watched = Watched { disk: disk.clone(), watcher: Arc::new(watcher) };
+    options.read_only(true).open_on(Arc::new(watched))
+}
 
 #[test]
 fn a_segment_that_is_recycled_while_its_header_is_read_is_no_damage() {
@@ -120,8 +140,103 @@ fn a_segment_that_is_recycled_while_its_header_is_read_is_no_damage() {
         log.append_and_sync(&[n; 1000]).expect("synced");
     }
     log.close().expect("closed");
-    let view = small().read_only(true).open_on(Arc::new(Recycling(disk.clone()))).expect("a view");
-    disk.write_file(TRUNCATE, b"");
+    let truncate = Arc::new(AtomicBool::new(false));
+    let (now, writers) = (Arc::clone(&truncate), disk.clone());
+    let view = watched(small(), &disk, move |seen| match seen {
+        Seen::HasRead(name, 0, header) if name == segment_name(0) && now.swap(false, Ordering::Relaxed) => {
+            let writer = open(&small(), &writers).expect("opens");
+            writer.truncate_before(writer.tail().expect("open")).expect("truncated");
+            // Half of the new identity.
+            header[32..40].fill(1);
+        }
+        _ => {}
+    });
+    let view = view.expect("a view");
+    truncate.store(true, Ordering::Relaxed);
     let read = view.read(Lsn::ZERO);
     assert!(matches!(read, Err(Error::Truncated { .. })), "{read:?}");
+    assert!(!truncate.load(Ordering::Relaxed));
+}
+
+/// The control slots, which are read later, tell of segments that had no name yet.
+#[test]
+fn a_segment_that_gets_its_name_behind_the_listing_is_not_missing() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    log.append_and_sync(b"first").expect("synced");
+    let writer = log.clone();
+    let view = watched(small(), &disk, move |seen| {
+        if matches!(seen, Seen::Listed) {
+            for n in 0..5 {
+                writer.append_and_sync(&[n; 1000]).expect("synced");
+            }
+        }
+    });
+    assert_eq!(records(&view.expect("the log is sound")), records(&log));
+    // One that has none at all is.
+    drop(log);
+    disk.remove_file(&segment_name(1));
+    let view = small().read_only(true).open_on(Arc::new(disk));
+    assert!(matches!(view, Err(Error::Corrupt { .. })), "{:?}", view.err());
+}
+
+/// Its entry sector was looked at before the walk, which then finds that it is durable.
+#[test]
+fn a_segment_that_is_entered_while_the_log_is_walked_is_not_damaged() {
+    let disk = SimStorage::new();
+    let options = small().segment_size(1 << 16);
+    let log = open(&options, &disk).expect("a new log");
+    log.append_and_sync(&[1; 4000]).expect("synced");
+    let writer = log.clone();
+    let segment = |log: &Wal| log.tail().expect("open").get() >> 16;
+    let view = watched(options, &disk, move |seen| match seen {
+        Seen::ToRead(name, 4096..) if name.ends_with(".wal") => {
+            let before = segment(&writer);
+            while segment(&writer) == before {
+                writer.append_and_sync(&[1; 4000]).expect("synced");
+            }
+            for _ in 0..2 {
+                writer.append_and_sync(&[1; 1000]).expect("synced");
+            }
+        }
+        _ => {}
+    });
+    view.expect("the log is sound");
+}
+
+/// Whatever the reader finds while the writer is at it says nothing of the log, however often.
+#[test]
+fn a_view_is_tried_again_for_as_long_as_the_segments_change() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    log.append_and_sync(b"first").expect("synced");
+    let (writer, times) = (log.clone(), AtomicU32::new(0));
+    let view = watched(small(), &disk, move |seen| match seen {
+        // Behind the control slots: the segments that they tell of go before they are opened.
+        Seen::HasRead("LOCK", 4096.., _) if times.fetch_add(1, Ordering::Relaxed) < 40 => {
+            for n in 0..9 {
+                writer.append_and_sync(&[n; 1000]).expect("synced");
+            }
+            writer.truncate_before(writer.tail().expect("open")).expect("truncated");
+        }
+        _ => {}
+    });
+    assert_eq!(records(&view.expect("the log is sound")), records(&log));
+}
+
+#[test]
+fn a_writer_that_never_rests_does_not_keep_a_reader_for_ever() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    for n in 0..9 {
+        log.append_and_sync(&[n; 1000]).expect("synced");
+    }
+    disk.remove_file(&segment_name(0));
+    let writer = log.clone();
+    let view = watched(small(), &disk, move |seen| {
+        if matches!(seen, Seen::Listed) {
+            writer.checkpoint(b"").expect("taken");
+        }
+    });
+    assert!(matches!(view, Err(Error::Corrupt { .. })), "{:?}", view.err());
 }

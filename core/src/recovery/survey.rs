@@ -113,7 +113,7 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     }
     let (mut entries, mut entered) = (Vec::new(), control.head);
     for index in control.head..control.end {
-        if !segments.contains(&index) {
+        if !segments.contains(&index) && !is_there(storage, index)? {
             return Err(missing(storage, &control, index));
         }
         let entry = entry_of(storage, &control, index)?;
@@ -123,6 +123,17 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
         entries.push(entry.ok().flatten());
     }
     Ok(Some(Files { control, entries, entered, spares, leftovers }))
+}
+
+/// Whether segment `index` is there, which the listing does not name: a log that is being written may have got it since, and
+/// then the control slot that tells of it.
+fn is_there(storage: &dyn Storage, index: u64) -> Result<bool> {
+    let name = segment_name(index);
+    match storage.open(&name, Mode::Read) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(Error::io("open", storage.path().join(name), error)),
+    }
 }
 
 fn missing(storage: &dyn Storage, control: &Control, index: u64) -> Error {
@@ -324,7 +335,11 @@ fn check_entries(storage: &Arc<dyn Storage>, files: &Files, survey: &Survey) -> 
     let control = &files.control;
     for (index, entry) in (control.head..).zip(&files.entries) {
         let base = index << control.shift;
-        if entry.is_none() && base.max(control.first_lsn) < survey.durable {
+        if entry.is_some() || base.max(control.first_lsn) >= survey.durable {
+            continue;
+        }
+        // A log that is being written may have entered it since it was looked at, and the walk found the claim.
+        if !matches!(entry_of(&**storage, control, index)?, Ok(Some(_))) {
             let path = storage.path().join(segment_name(index));
             return Err(Error::corrupt(base, path, "the entry sector is damaged"));
         }

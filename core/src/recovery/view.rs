@@ -7,14 +7,16 @@ use super::Damage;
 use super::survey::{files_of, survey};
 use crate::error::{Error, Result};
 use crate::format::{Control, Kind, LogId};
-use crate::primitive::{Arc, Mutex, thread};
+use crate::primitive::{Arc, Instant, Mutex, thread};
 use crate::reader::{Cursor, Hole, Input, Source, Step, Want};
 use crate::segment::{BUFFER_NAME, LOCK_NAME, Name, read_control};
 use crate::storage::{Mode, Storage};
 
-/// How often opening is tried where the files change under it, and how long it pauses in between.
+/// How often opening is tried, how long it pauses in between, and for how long a try does not count because the writer was at
+/// the segments meanwhile.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The readable part of a log, which may grow.
 pub(crate) struct View {
@@ -49,15 +51,21 @@ struct Reached {
 impl View {
     /// Opens the log without a lock and without changing anything.
     pub(crate) fn open(storage: &Arc<dyn Storage>) -> Result<View> {
-        let mut tries = 1;
+        let (mut tries, mut before, begun) = (0, None, Instant::now());
         loop {
-            match View::try_open(storage) {
-                // A segment that was listed and then truncated away by the writer.
-                Err(Error::Corrupt { .. }) if tries < TRIES => {}
-                Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound && tries < TRIES => {}
+            let error = match View::try_open(storage) {
+                Err(error) if may_pass(&error) => error,
                 result => return result,
+            };
+            // Segments come and go with a change of the control slots. Without one from the try before to this one, this one
+            // saw the log as it is.
+            let after = read_slots(&**storage).ok().flatten().map(|control| control.sequence);
+            if before.replace(after) == Some(after) || begun.elapsed() > PATIENCE {
+                tries += 1;
             }
-            tries += 1;
+            if tries == TRIES {
+                return Err(error);
+            }
             thread::sleep(PAUSE);
         }
     }
@@ -132,7 +140,7 @@ impl View {
 
     /// The indexes of the log's segments, from its lock file, or from its directory where that is missing.
     pub(crate) fn segments(&self) -> Result<(u64, u64)> {
-        if let Some(control) = self.control()? {
+        if let Some(control) = read_slots(&*self.storage)? {
             return Ok((control.head, control.end));
         }
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
@@ -145,15 +153,6 @@ impl View {
             Err(Error::corrupt(0, self.storage.path(), "all segments are gone"))
         } else {
             Ok((first, last + 1))
-        }
-    }
-
-    fn control(&self) -> Result<Option<Control>> {
-        let path = self.storage.path().join(LOCK_NAME);
-        match self.storage.open(LOCK_NAME, Mode::Read) {
-            Ok(file) => read_control(&*file, &path, false),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("open", path, error)),
         }
     }
 
@@ -187,6 +186,25 @@ impl View {
             reached.epoch = cursor.epoch();
         }
         Ok(())
+    }
+}
+
+/// Whether it may have come of a segment that the writer truncated away, or got, meanwhile.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Io { source, .. } => source.kind() == ErrorKind::NotFound,
+        _ => false,
+    }
+}
+
+/// What the lock file says; `None` if it is missing.
+fn read_slots(storage: &dyn Storage) -> Result<Option<Control>> {
+    let path = storage.path().join(LOCK_NAME);
+    match storage.open(LOCK_NAME, Mode::Read) {
+        Ok(file) => read_control(&*file, &path, false),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("open", path, error)),
     }
 }
 
