@@ -5,7 +5,9 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::format::{Control, Durability, Entry, HEADER_SIZE, HeaderError, Invalid, Kind, MARKER_RECORD_SIZE};
+use crate::format::{
+    Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, HeaderError, Invalid, Kind, MARKER_RECORD_SIZE, Word,
+};
 use crate::reader::{Cursor, Input, Step, Want};
 use crate::segment::{LOCK_NAME, Name, Segment, header_error, read_control, segment_name};
 use crate::storage::{Mode, Storage};
@@ -224,7 +226,7 @@ fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<S
         end,
         epoch: control.epoch,
         durable: end,
-        checkpoint: control.checkpoint,
+        checkpoint: standing(storage, files, end, named(files))?,
         clean: true,
         entered: Vec::new(),
         cut: None,
@@ -275,6 +277,39 @@ pub(super) fn starting_point(files: &Files) -> (u64, u32) {
     latest.map_or((first_lsn.max(head << shift), 0), |(_, entry)| (entry.first_record, entry.epoch))
 }
 
+/// The checkpoints that the control slot and the entry sectors name.
+fn named(files: &Files) -> Vec<u64> {
+    let entries = files.entries.iter().flatten().map(|entry| entry.checkpoint);
+    entries.chain([files.control.checkpoint]).flatten().collect()
+}
+
+/// The last of the checkpoints `named` that stands in the log still, which ends at `end`. A repair may have lost one that
+/// entry sectors and markers name: its place is padding then, and the control slot names one before it.
+fn standing(storage: &Arc<dyn Storage>, files: &Files, end: u64, mut named: Vec<u64>) -> Result<Option<u64>> {
+    let Control { id, shift, head, .. } = files.control;
+    named.sort_unstable();
+    named.dedup();
+    let mut input = Input::new(Arc::clone(storage), id, shift);
+    for lsn in named.into_iter().rev() {
+        // One that was truncated away stands nowhere any more, and those before it neither.
+        if lsn >> shift < head {
+            return Ok(Some(lsn));
+        }
+        // No log named another one.
+        if lsn >= end || lsn % HEADER_WORD as u64 != 0 {
+            continue;
+        }
+        let mut word = [0; HEADER_WORD];
+        match input.read(lsn, &mut word)? {
+            Some(_) if Word::parse(&word).is_ok_and(|word| word.kind() == Kind::Checkpoint) => return Ok(Some(lsn)),
+            Some(_) => {}
+            // Truncated away meanwhile.
+            None => return Ok(Some(lsn)),
+        }
+    }
+    Ok(None)
+}
+
 /// The highest claim of durability that stands in a control slot or an entry sector.
 fn claimed(files: &Files) -> u64 {
     let entries = files.entries.iter().flatten().map(|entry| entry.durable);
@@ -290,17 +325,13 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
             end: position,
             epoch,
             durable: claimed(files),
-            checkpoint: files
-                .entries
-                .iter()
-                .flatten()
-                .map(|entry| entry.checkpoint)
-                .fold(control.checkpoint, Option::max),
+            checkpoint: None,
             clean: false,
             entered: Vec::new(),
             cut: None,
         },
         cursor: Cursor::new(input, position, epoch),
+        checkpoints: named(files),
         limit: control.end << control.shift,
         shift: control.shift,
     };
@@ -316,6 +347,7 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
             let end = walk.survey.end;
             walk.survey.entered.retain(|entered| entered.base < end);
             check_entries(storage, files, &walk.survey)?;
+            walk.survey.checkpoint = standing(storage, files, end, walk.checkpoints)?;
             return Ok(walk.survey);
         }
         // A log that is being written meanwhile may have got the record since it was looked at, and then the claim. A
@@ -350,6 +382,8 @@ fn check_entries(storage: &Arc<dyn Storage>, files: &Files, survey: &Survey) -> 
 struct Walk {
     survey: Survey,
     cursor: Cursor,
+    /// Where checkpoints are, or were once, as is said.
+    checkpoints: Vec<u64>,
     limit: u64,
     shift: u32,
 }
@@ -376,10 +410,10 @@ impl Walk {
                     // Its checksum fits, so it says what was written; another length would be a newer version's.
                     if let Ok(marker) = Durability::parse(self.cursor.payload(&found)) {
                         self.survey.durable = self.survey.durable.max(marker.durable);
-                        self.survey.checkpoint = self.survey.checkpoint.max(marker.checkpoint);
+                        self.note_checkpoint(marker.checkpoint);
                     }
                 }
-                Kind::Checkpoint => self.survey.checkpoint = self.survey.checkpoint.max(Some(found.lsn)),
+                Kind::Checkpoint => self.note_checkpoint(Some(found.lsn)),
                 _ => {}
             }
             // A batch counts only as a whole.
@@ -387,6 +421,12 @@ impl Walk {
                 self.survey.end = next;
                 self.survey.epoch = self.cursor.epoch();
             }
+        }
+    }
+
+    fn note_checkpoint(&mut self, named: Option<u64>) {
+        if self.checkpoints.last().copied() != named {
+            self.checkpoints.extend(named);
         }
     }
 

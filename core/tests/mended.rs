@@ -1,0 +1,59 @@
+//! What damage leaves, and what a repair makes of it.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::{open, segment_name, small};
+use libwal::storage::SimStorage;
+use libwal::{Report, Wal};
+
+fn repair(disk: &SimStorage) -> libwal::Result<Report> {
+    libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()))
+}
+
+fn flip(disk: &SimStorage, lsn: u64) {
+    assert!(disk.flip_bit(&segment_name(lsn / 4096), 4096 + lsn % 4096, 3));
+}
+
+/// What the log's process left when it was killed.
+fn killed(disk: &SimStorage, log: Wal) -> SimStorage {
+    let left = disk.kill();
+    disk.crash_after(0);
+    drop(log);
+    left
+}
+
+/// Markers and entry sectors name the lost checkpoint.
+#[test]
+fn a_replay_begins_at_the_checkpoint_that_a_repair_left() {
+    for (with_the_one_before, close) in [(false, false), (false, true), (true, false), (true, true)] {
+        let disk = SimStorage::new();
+        let log = open(&small(), &disk).unwrap();
+        let one = log.checkpoint(b"one").unwrap();
+        let before = log.append_and_sync(b"before").unwrap();
+        let two = log.checkpoint(b"two").unwrap();
+        for n in 0..20u8 {
+            log.append_and_sync(&[n; 500]).unwrap();
+        }
+        let disk = if close {
+            log.close().unwrap();
+            disk
+        } else {
+            killed(&disk, log)
+        };
+        flip(&disk, two.get() + 8);
+        if with_the_one_before {
+            flip(&disk, before.get() + 8);
+        }
+        repair(&disk).unwrap();
+        // The second opening finds the log closed cleanly.
+        for _ in 0..2 {
+            let log = open(&small(), &disk).unwrap();
+            assert_eq!(log.last_checkpoint(), Some(one));
+            let all: Vec<_> = log.iter_from_checkpoint().unwrap().map(Result::unwrap).collect();
+            assert_eq!((all[0].lsn, all.len()), (one, 22 - usize::from(with_the_one_before)));
+            log.close().unwrap();
+        }
+    }
+}
