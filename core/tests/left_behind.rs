@@ -341,6 +341,47 @@ fn the_file_is_its_users_alone_and_goes_with_a_close() {
     assert!(!file.exists());
 }
 
+/// Nothing finds it by its log any more.
+#[test]
+fn a_close_takes_it_away_where_the_directory_is_gone_too() {
+    let temporary = tempfile::tempdir().expect("a directory");
+    let dir = temporary.path().join("log");
+    let (wal, _) = log_in(&dir);
+    let file = shared(&dir);
+    wal.sync().expect("synced");
+    std::fs::remove_dir_all(&dir).expect("removed");
+    let closed = wal.close();
+    let left = file.exists();
+    let _ = std::fs::remove_file(&file);
+    assert!(!left, "{closed:?}");
+}
+
+#[test]
+fn a_close_does_not_take_another_logs() {
+    for (first, second) in [(true, true), (false, true), (true, false)] {
+        let temporary = tempfile::tempdir().expect("a directory");
+        let (dir, moved) = (temporary.path().join("log"), temporary.path().join("moved"));
+        let options = |shared| {
+            let options = Options::new().segment_size(1 << 16).buffer_size(1 << 14);
+            options.background(false).shared_buffer(shared)
+        };
+        let wal = options(first).open(&dir).expect("opens");
+        append(&wal, &[100]);
+        let own = shared(&dir);
+        std::fs::rename(&dir, &moved).expect("moved");
+        let other = options(second).open(&dir).expect("opens");
+        let all = append(&other, &[200, 300]);
+        let lives = other.stats().expect("open").shared_buffer;
+        wal.close().expect("closed");
+        assert!(!own.exists());
+        let scratch = temporary.path().join("copy");
+        copy(&dir, &scratch);
+        assert_eq!(records(&Wal::open(&scratch).expect("opens")), if lives { all } else { vec![] });
+        other.close().expect("closed");
+        assert!(!shared(&dir).exists() && !dir.join(BUFFER).exists());
+    }
+}
+
 /// Puts what a dead process left into the log's directory, where it is believed, and lets `plant` change it.
 fn recovered(plant: impl FnOnce(&Path)) -> (Records, Records) {
     let temporary = tempfile::tempdir().expect("a directory");

@@ -82,7 +82,8 @@ pub trait Storage: Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Takes away what is under `name`. The memory itself stays usable by who has it.
+    /// Takes away what is under `name`. The memory itself stays usable by who has it. A close does not ask for it where the
+    /// memory came from a [`FileStorage`], which knows its file.
     fn remove_memory(&self, name: &str) {
         let _ = name;
     }

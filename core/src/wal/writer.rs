@@ -444,7 +444,7 @@ impl Writer {
             end
         };
         // All that was in it is durable. The lock is held still: who takes it next has a buffer of its own under this name.
-        self.segments.storage().remove_memory(BUFFER_NAME);
+        self.flush.ring.memory().remove(&**self.segments.storage(), BUFFER_NAME);
         let epoch = self.flush.seal.epoch();
         self.segments.finish_control(|control| {
             control.durable = end;

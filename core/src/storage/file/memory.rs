@@ -12,6 +12,8 @@
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
 
+use crate::storage::Storage;
+
 const PAGE: usize = 4096;
 
 /// Memory of a fixed length, zeroed when it was made, that nobody else knows of, or nobody who is alive.
@@ -20,6 +22,8 @@ pub struct Memory {
     base: NonNull<u8>,
     len: usize,
     mapped: bool,
+    /// Where it is, if it has a name.
+    place: Option<Place>,
 }
 
 // SAFETY: it is memory that it owns alone, with no thread affinity.
@@ -33,7 +37,7 @@ impl Memory {
         let layout = Memory::layout(len)?;
         // SAFETY: the layout's size is not zero.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) })?;
-        Some(Memory { base, len, mapped: false })
+        Some(Memory { base, len, mapped: false, place: None })
     }
 
     /// `None` for lengths that cannot be.
@@ -64,6 +68,16 @@ impl Memory {
     pub(crate) fn outlives_process(&self) -> bool {
         self.mapped
     }
+
+    /// Takes away what the death of the process would leave behind, which `storage` made under `name`. The memory stays
+    /// usable. What is found there by the directory's path now may be another log's.
+    pub(crate) fn remove(&self, storage: &dyn Storage, name: &str) {
+        match &self.place {
+            Some(place) => place.remove(),
+            None if self.mapped => storage.remove_memory(name),
+            None => {}
+        }
+    }
 }
 
 impl Drop for Memory {
@@ -82,9 +96,9 @@ impl Drop for Memory {
 }
 
 #[cfg(all(target_os = "linux", not(any(loom, miri))))]
-pub(super) use linux::{anonymous, create, left, remove};
+pub(super) use linux::{Place, anonymous, create, left, remove};
 #[cfg(not(all(target_os = "linux", not(any(loom, miri)))))]
-pub(super) use none::{anonymous, create, left, remove};
+pub(super) use none::{Place, anonymous, create, left, remove};
 
 #[cfg(all(target_os = "linux", not(any(loom, miri))))]
 mod linux {
@@ -101,6 +115,29 @@ mod linux {
     use crate::storage::Mode;
 
     const SHARED_MEMORY: &str = "/dev/shm";
+
+    /// The name of a file when it was made, and which file that is. No other has these numbers while it is mapped.
+    #[derive(Debug)]
+    pub(in super::super) struct Place {
+        path: PathBuf,
+        device: u64,
+        inode: u64,
+    }
+
+    impl Place {
+        fn new(path: &Path, file: &File) -> io::Result<Place> {
+            let made = file.metadata()?;
+            Ok(Place { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+        }
+
+        /// Takes the name away, unless it is another file's by now.
+        pub(in super::super) fn remove(&self) {
+            let is_it = |found: Metadata| (found.dev(), found.ino()) == (self.device, self.inode);
+            if fs::symlink_metadata(&self.path).is_ok_and(is_it) {
+                remove_durably(&self.path);
+            }
+        }
+    }
 
     /// Where the memory of the log in `dir` is: in the order in which they are tried.
     fn places(dir: &Path, name: &str) -> io::Result<[PathBuf; 2]> {
@@ -138,7 +175,9 @@ mod linux {
             .mode(0o600)
             .custom_flags(libc::O_NOFOLLOW)
             .open(path)?;
-        allocated(&file, len).and_then(|()| map(&file, len)).inspect_err(|_| drop(fs::remove_file(path)))
+        let place = || Place::new(path, &file).map(Some);
+        let mapped = allocated(&file, len).and_then(|()| map(&file, len, place()?));
+        mapped.inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// Gives the file its length, and all the space for it.
@@ -147,7 +186,7 @@ mod linux {
     }
 
     /// Maps the whole of a file that has `len` bytes and that nobody else writes or shortens.
-    fn map(file: &File, len: usize) -> io::Result<Memory> {
+    fn map(file: &File, len: usize, place: Option<Place>) -> io::Result<Memory> {
         // SAFETY: the kernel chooses the place, so no memory that is in use changes.
         let base = unsafe {
             libc::mmap(ptr::null_mut(), len, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.as_raw_fd(), 0)
@@ -156,7 +195,7 @@ mod linux {
             return Err(io::Error::last_os_error());
         }
         let base = NonNull::new(base.cast()).ok_or(ErrorKind::OutOfMemory)?;
-        Ok(Memory { base, len, mapped: true })
+        Ok(Memory { base, len, mapped: true, place })
     }
 
     /// Memory in a file without a name.
@@ -170,7 +209,7 @@ mod linux {
         // SAFETY: a new descriptor that nobody else has.
         let file = unsafe { File::from_raw_fd(descriptor) };
         allocated(&file, len)?;
-        Ok((map(&file, len)?, file))
+        Ok((map(&file, len, None)?, file))
     }
 
     /// The file that a process which died has left behind, if there is one that nobody else can have written.
@@ -206,10 +245,14 @@ mod linux {
     /// cleanly asks for none, and one that was recovered is in another epoch. Where the disk was too full for a new epoch
     /// that is not so; therefore it must not come back with a loss of power either.
     pub(in super::super) fn remove(dir: &Path, name: &str) {
-        let Ok([shared, own]) = places(dir, name) else { return };
-        let _ = fs::remove_file(shared);
-        if fs::remove_file(own).is_ok() {
-            let _ = Directory::open(dir).and_then(|dir| dir.sync());
+        places(dir, name).iter().flatten().for_each(|path| remove_durably(path));
+    }
+
+    fn remove_durably(path: &Path) {
+        let removed = fs::remove_file(path).is_ok();
+        let log = path.parent().filter(|dir| *dir != Path::new(SHARED_MEMORY));
+        if let (true, Some(log)) = (removed, log) {
+            let _ = Directory::open(log).and_then(|log| log.sync());
         }
     }
 }
@@ -222,6 +265,16 @@ mod none {
     use std::path::Path;
 
     use super::Memory;
+
+    /// There is none.
+    #[derive(Debug)]
+    pub(in super::super) enum Place {}
+
+    impl Place {
+        pub(in super::super) fn remove(&self) {
+            match *self {}
+        }
+    }
 
     pub(in super::super) fn create(_dir: &Path, _name: &str, _len: usize) -> Option<Memory> {
         None
