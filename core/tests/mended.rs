@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{open, segment_name, small};
+use common::{open, records, segment_name, small};
 use libwal::storage::SimStorage;
 use libwal::{Report, Wal};
 
@@ -56,4 +56,31 @@ fn a_replay_begins_at_the_checkpoint_that_a_repair_left() {
             log.close().unwrap();
         }
     }
+}
+
+/// The older control slot does not name the last segment, and the entry sector that would tell so is damaged as well.
+#[test]
+fn what_only_a_damaged_slot_and_a_damaged_entry_named_is_found() {
+    let mut older = 0;
+    for count in 1..60 {
+        let disk = SimStorage::new();
+        let log = open(&small(), &disk).unwrap();
+        for n in 0..count {
+            log.append_and_sync(&[n; 400]).unwrap();
+        }
+        let disk = killed(&disk, log);
+        let last = disk.names().iter().filter(|name| name.ends_with(".wal")).count() as u64 - 1;
+        for slot in [0, 4096] {
+            let disk = disk.kill();
+            assert!(disk.flip_bit("LOCK", slot + 40, 1));
+            assert!(disk.flip_bit(&segment_name(last), 520, 1));
+            if open(&small(), &disk.kill()).is_ok() {
+                continue;
+            }
+            older += 1;
+            assert!(!repair(&disk).unwrap().is_sound(), "{count} records, slot {slot}");
+            assert_eq!(records(&open(&small(), &disk).unwrap()).len(), usize::from(count));
+        }
+    }
+    assert!(older > 0);
 }

@@ -29,6 +29,8 @@ pub(super) struct Files {
 pub(super) struct State {
     pub(super) index: u64,
     pub(super) entry: Option<Entry>,
+    /// Whether the entry sector holds something that is no entry: the stream came to this segment.
+    torn: bool,
     /// Whether the file itself has to be built anew.
     pub(super) damaged: bool,
     /// Whether there is a file at all. What of its bytes is the log's, the checksums tell.
@@ -64,7 +66,7 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
     // A segment that no control slot names holds nothing, unless the slots are older than it.
     for &index in indexes.iter().filter(|&&index| index >= control.end).collect::<Vec<_>>() {
         let (state, _) = state(storage, &control, index)?;
-        if state.damaged || state.entry.is_some() {
+        if state.damaged || state.torn || state.entry.is_some() {
             control.end = index + 1;
             let reason = format!("the control slot is older than segment {index}");
             damage.push(FileDamage { path: dir.join(LOCK_NAME), reason });
@@ -159,13 +161,14 @@ fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State,
     let segment = match open_or_aside(storage, index) {
         Ok(segment) => segment,
         Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
-            let state = State { index, entry: None, damaged: true, exists: false, aside: false };
+            let state = State { index, entry: None, torn: false, damaged: true, exists: false, aside: false };
             return Ok((state, Some("the segment is missing".to_owned())));
         }
         Err(error) => return Err(error),
     };
     let aside = segment.path.ends_with(aside_name(index));
-    let bad = |entry, reason| Ok((State { index, entry, damaged: true, exists: true, aside }, Some(reason)));
+    let state = |entry, torn, damaged| State { index, entry, torn, damaged, exists: true, aside };
+    let bad = |entry, reason| Ok((state(entry, false, true), Some(reason)));
     let header = match segment.header(index << control.shift) {
         Ok(header) => header,
         Err(Error::Corrupt { reason, .. }) => return bad(None, reason),
@@ -181,6 +184,7 @@ fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State,
     }
     let len = segment.file.len().map_err(|error| Error::io("stat", &segment.path, error))?;
     let expected = HEADER_SIZE + (1 << control.shift);
+    let torn = header.entry.is_err();
     let entry = header.entry.ok().flatten();
     if len != expected {
         return bad(entry, format!("the file is {len} bytes long instead of {expected}"));
@@ -188,7 +192,7 @@ fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State,
     if aside {
         return bad(entry, "the segment is missing: a repair that was cut off has put it aside".to_owned());
     }
-    Ok((State { index, entry, damaged: false, exists: true, aside }, None))
+    Ok((state(entry, torn, false), None))
 }
 
 impl Files {
