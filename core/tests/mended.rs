@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
 use libwal::storage::SimStorage;
-use libwal::{Report, Wal};
+use libwal::{Lsn, Recovery, Report, Wal};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
     libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()))
@@ -83,4 +83,76 @@ fn what_only_a_damaged_slot_and_a_damaged_entry_named_is_found() {
         }
     }
     assert!(older > 0);
+}
+
+fn salvaged(disk: &SimStorage) -> Vec<u64> {
+    let log = open(&small().recovery(Recovery::Salvage), disk).unwrap();
+    records(&log).into_iter().map(|(lsn, _)| lsn).collect()
+}
+
+/// A log whose head is of epoch one and begins `behind` bytes behind the base of its segment, where its entry sector is
+/// damaged; and its records.
+fn with_a_damaged_entry(behind: u64) -> (SimStorage, Vec<u64>) {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    log.append_and_sync(b"epoch zero").unwrap();
+    let disk = killed(&disk, log);
+    let log = open(&small(), &disk).unwrap();
+    let at = log.tail().unwrap().get();
+    log.append(&vec![1; (4096 + behind - at - 8) as usize]).unwrap();
+    let all: Vec<u64> = (0..20u8).map(|n| log.append_and_sync(&[n; 500]).unwrap().get()).collect();
+    assert_eq!(all[0], 4096 + behind);
+    log.truncate_before(Lsn::new(all[0])).unwrap();
+    log.close().unwrap();
+    assert!(disk.flip_bit(&segment_name(1), 520, 1));
+    (disk, all)
+}
+
+/// There is no room for an epoch record in front of the first one.
+#[test]
+fn a_head_in_a_later_epoch_is_mended() {
+    for behind in (8..80).step_by(8) {
+        let (disk, all) = with_a_damaged_entry(behind);
+        assert_eq!(salvaged(&disk), all, "{behind} bytes");
+        repair(&disk).unwrap();
+        assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len(), "{behind} bytes");
+    }
+}
+
+#[test]
+fn a_first_record_at_the_base_of_the_head_is_found() {
+    let (disk, all) = with_a_damaged_entry(0);
+    assert_eq!(salvaged(&disk), all);
+    let report = repair(&disk).unwrap();
+    assert!(report.damage.is_empty() && report.files.len() == 1, "{report:?}");
+    assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len());
+}
+
+/// The hole that lost an epoch record ends with the rest of a batch, which an entry sector names: behind the new epoch record's
+/// beginning.
+#[test]
+fn a_repair_that_is_cut_off_behind_its_epoch_record_is_finished() {
+    for operations in 0.. {
+        let disk = SimStorage::new();
+        let log = open(&small(), &disk).unwrap();
+        log.append_batch(&[vec![1; 4000], vec![2; 1000]]).unwrap();
+        log.sync().unwrap();
+        let disk = killed(&disk, log);
+        let log = open(&small(), &disk).unwrap();
+        let at = log.tail().unwrap().get();
+        let batch = log.append_batch(&[vec![3; (8208 - at - 8) as usize], vec![4; 8]]).unwrap();
+        assert_eq!(batch[1].get(), 8208);
+        log.append(b"behind").unwrap();
+        log.close().unwrap();
+        disk.remove_file(&segment_name(1));
+        disk.crash_after(operations);
+        let done = repair(&disk).is_ok();
+        let disk = disk.crash(operations);
+        repair(&disk).unwrap_or_else(|error| panic!("{operations} operations: {error}"));
+        assert!(repair(&disk).unwrap().is_sound());
+        assert_eq!(records(&open(&small(), &disk).unwrap()).len(), 1);
+        if done {
+            break;
+        }
+    }
 }

@@ -8,6 +8,7 @@
 
 mod files;
 mod mend;
+mod ranges;
 mod scan;
 mod search;
 

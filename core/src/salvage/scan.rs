@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use super::files::{Files, files};
-use super::search::{likely_kind, next_valid, padding_end};
+use super::ranges::{Range, ranges};
+use super::search::{is_own, likely_kind, next_valid};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
 use crate::format::{Durability, HEADER_WORD, Invalid, Kind};
@@ -17,18 +18,6 @@ use crate::storage::Storage;
 
 /// How often a log that changes while it is scanned is scanned again.
 const TRIES: u32 = 5;
-
-/// A part of the stream between two known record boundaries.
-struct Range {
-    from: u64,
-    /// `None`: it is not known in which epoch, or whether a record begins at `from`.
-    epoch: Option<u32>,
-    to: u64,
-    /// Whether a record is known to begin at `to`, and in which epoch.
-    next: Option<u32>,
-    /// The end of the last segment.
-    limit: u64,
-}
 
 /// A hole, and what was known in front of it.
 #[derive(Clone, Debug)]
@@ -61,6 +50,8 @@ enum Open {
 
 #[derive(Default)]
 struct RangeScan {
+    /// The epoch in force where the range begins.
+    first_epoch: u32,
     holes: Vec<Bad>,
     tally: Tally,
     claim: u64,
@@ -74,9 +65,11 @@ struct RangeScan {
     batch: Option<Open>,
     /// The padding, ascending: from where to where.
     padding: Vec<(u64, u64)>,
-    /// Whether the last padding reaches into the next range: a repair was cut off before it wrote the entry sectors, and
-    /// those name records that it dropped.
+    /// Whether the last padding, or an epoch record, reaches into the next range: a repair was cut off before it wrote the
+    /// entry sectors, and those name records that it dropped.
     reaches: bool,
+    /// Such an epoch record: from where to where.
+    reaching: Option<(u64, u64)>,
 }
 
 /// What was found in a log.
@@ -85,13 +78,16 @@ pub(super) struct Scan {
     pub(super) bad: Vec<Bad>,
     pub(super) end: u64,
     pub(super) epoch: u32,
-    head: u64,
+    /// Where the log begins, and in which epoch.
+    head: (u64, u32),
     tally: Tally,
     torn: bool,
     /// The highest claim of durability.
     claim: u64,
     /// All padding below the end, ascending: from where to where.
     pub(super) padding: Vec<(u64, u64)>,
+    /// Epoch records of a repair that was cut off before it wrote the entry sectors, of which one points inside.
+    reaching: Vec<(u64, u64)>,
     /// The segments that the stream durably entered and whose entry sector does not say so, or names what is padding now.
     pub(super) without_entry: Vec<u64>,
 }
@@ -169,18 +165,19 @@ impl Scan {
             let mut batch = None;
             scans.clear();
             for range in &ranges {
-                let range = range.behind(scans.last());
+                let range = range.behind(scans.last().map(|scan: &RangeScan| (scan.end, scan.epoch)));
                 scans.push(scan_range(input(storage, &files), &range, &epochs, &mut batch)?);
             }
         } else {
             close_batches(&mut scans);
         }
-        let head = ranges.first().map_or(files.control.first_lsn, |range| range.from);
+        let first = ranges.first().zip(scans.first());
+        let head = first.map_or((files.control.first_lsn, 0), |(range, scan)| (range.from, scan.first_epoch));
         Ok(Scan::conclude(files, head, scans))
     }
 
     /// Puts the ranges together: tells damage from the end of the log.
-    fn conclude(files: Files, head: u64, scans: Vec<RangeScan>) -> Scan {
+    fn conclude(files: Files, head: (u64, u32), scans: Vec<RangeScan>) -> Scan {
         let control = &files.control;
         let prepared = control.end << control.shift;
         let entries = files.segments.iter().filter_map(|state| state.entry);
@@ -198,6 +195,7 @@ impl Scan {
             torn: last.is_some_and(|scan| scan.followed),
             claim,
             padding: scans.iter().flat_map(|scan| scan.padding.clone()).collect(),
+            reaching: scans.iter().filter_map(|scan| scan.reaching).collect(),
             without_entry: Vec::new(),
             files,
         };
@@ -222,17 +220,20 @@ impl Scan {
         let control = &self.files.control;
         let missing = self.files.segments.iter().filter(|state| {
             let base = state.index << control.shift;
-            let right = state.entry.is_some_and(|entry| !self.is_padding(entry.first_record));
+            let right = state.entry.is_some_and(|entry| !self.is_inside(entry.first_record));
             // A segment below a claim was synced together with its entry sector; of another one a crash may have left none.
             !right && !state.damaged && base.max(control.first_lsn) < self.claim
         });
         missing.map(|state| state.index).collect()
     }
 
-    /// Whether `position` lies inside padding.
-    fn is_padding(&self, position: u64) -> bool {
-        let behind = self.padding.partition_point(|&(from, _)| from < position);
-        behind > 0 && position < self.padding[behind - 1].1
+    /// Whether `position` lies inside padding, or an epoch record of a repair.
+    fn is_inside(&self, position: u64) -> bool {
+        let inside = |list: &[(u64, u64)]| {
+            let behind = list.partition_point(|&(from, _)| from < position);
+            behind > 0 && position < list[behind - 1].1
+        };
+        inside(&self.padding) || inside(&self.reaching)
     }
 
     pub(super) fn holes(&self) -> Vec<Hole> {
@@ -246,8 +247,7 @@ impl Scan {
 
     /// Where the log begins, and in which epoch; behind a hole if it begins with one.
     pub(super) fn head(&self) -> (u64, u32) {
-        let epoch = self.files.segments.first().and_then(|state| state.entry).map_or(0, |entry| entry.epoch);
-        (self.head, epoch)
+        self.head
     }
 
     pub(super) fn report(&self, storage: &Arc<dyn Storage>) -> Report {
@@ -262,7 +262,7 @@ impl Scan {
             reason: "the entry sector is damaged".to_owned(),
         });
         Report {
-            head: Lsn::new(self.head),
+            head: Lsn::new(self.head.0),
             tail: Lsn::new(self.end),
             segments: self.files.control.end - self.files.control.head,
             records: self.tally.records,
@@ -278,49 +278,6 @@ impl Scan {
 
 fn input(storage: &Arc<dyn Storage>, files: &Files) -> Input {
     Input::new(Arc::clone(storage), files.control.id, files.control.shift).lenient()
-}
-
-/// The parts of the stream between the record boundaries that the entry sectors name.
-fn ranges(files: &Files) -> Vec<Range> {
-    let control = &files.control;
-    let prepared = control.end << control.shift;
-    let claims = files.segments.iter().filter_map(|state| state.entry.map(|entry| entry.durable));
-    let durable = claims.fold(control.durable.max(control.clean_end.unwrap_or(0)), u64::max);
-    let mut starts: Vec<(u64, Option<u32>)> = Vec::new();
-    for state in &files.segments {
-        let Some(entry) = state.entry else {
-            if starts.is_empty() {
-                let base = (state.index << control.shift).max(control.first_lsn);
-                // A log begins in epoch zero; otherwise the head's entry sector is damaged, and the first record unknown.
-                starts.push((base, (base == control.first_lsn).then_some(0)));
-            }
-            continue;
-        };
-        // A record that spans segments makes several of them name the same boundary; a stale sector behind the end of the
-        // log may name an earlier one, or one beyond everything.
-        // It is as durable as the first byte of its segment; before that, one of a tail that was shut out may stand there.
-        let believed = state.index == control.head || state.index << control.shift < durable;
-        if believed && starts.last().is_none_or(|&(last, _)| last < entry.first_record) && entry.first_record < prepared
-        {
-            starts.push((entry.first_record, Some(entry.epoch)));
-        }
-    }
-    let ends = starts.iter().skip(1).map(|&(next, epoch)| (next, epoch)).chain([(prepared, None)]);
-    let range =
-        |(&(from, epoch), (to, next)): (&(u64, Option<u32>), _)| Range { from, epoch, to, next, limit: prepared };
-    starts.iter().zip(ends).map(range).collect()
-}
-
-impl Range {
-    /// What is left of the range behind padding that reaches into it from the ranges before.
-    fn behind(&self, before: Option<&RangeScan>) -> Range {
-        match before {
-            Some(scan) if scan.end > self.from => {
-                Range { from: scan.end, epoch: Some(scan.epoch), to: self.to.max(scan.end), ..*self }
-            }
-            _ => Range { ..*self },
-        }
-    }
 }
 
 /// The holes of all ranges, and what the ranges hold. What was lost of one batch is one hole.
@@ -383,12 +340,14 @@ fn begun(batch: &Option<Open>, otherwise: u64) -> u64 {
 /// one.
 fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Open>) -> Result<RangeScan> {
     let start = begun(batch, range.from);
-    let mut scan = RangeScan { end: start, epoch: range.epoch.unwrap_or(0), ..RangeScan::default() };
-    let mut cursor = Cursor::new(input, range.from, scan.epoch);
+    let epoch = range.epoch.unwrap_or(0);
+    let mut scan = RangeScan { first_epoch: epoch, end: start, epoch, ..RangeScan::default() };
+    let mut cursor = Cursor::new(input, range.from, epoch);
     let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
     scan.drop_rest(&mut cursor, range.to, batch)?;
     loop {
         let position = cursor.position();
+        let unknown = bad.is_some();
         let reason = match bad.take() {
             Some(reason) => reason,
             None => match cursor.step(range.to, Want::Check)? {
@@ -400,8 +359,8 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
                     scan.batch = *batch;
                     return Ok(scan);
                 }
-                // Longer than the range, as padding may be.
-                Step::Invalid(Invalid::Length) if scan.note_padding(&cursor, range.limit)? => return Ok(scan),
+                // Longer than the range, as what a repair wrote may be.
+                Step::Invalid(Invalid::Length) if scan.note_reaching(&cursor, range.limit, batch)? => return Ok(scan),
                 Step::Invalid(why) => {
                     scan.followed = why != Invalid::Empty;
                     why.to_string()
@@ -409,8 +368,9 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
                 Step::Gone => unreachable!("a lenient input has every segment"),
             },
         };
-        let epoch_before = cursor.epoch();
-        let found = next_valid(&cursor.input, position + HEADER_WORD as u64, range.to, epoch_before, epochs)?;
+        let mut epoch_before = cursor.epoch();
+        let from = if unknown { position } else { position + HEADER_WORD as u64 };
+        let found = next_valid(&cursor.input, from, range.to, epoch_before, epochs)?;
         let next = found.or(range.next.map(|epoch| (range.to, epoch)));
         let Some((to, epoch)) = next else {
             // The last range: whether this is the end or damage is decided by the claims.
@@ -418,6 +378,13 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
             return Ok(scan);
         };
         cursor = Cursor::new(cursor.input.again(), to, epoch);
+        if unknown {
+            // No record stands in front of it, so it may as well be the epoch of all that is padding then.
+            (scan.first_epoch, scan.epoch, epoch_before) = (epoch, epoch, epoch);
+            if to == position {
+                continue;
+            }
+        }
         let hole = Hole { from: begun(batch, position), to, epoch };
         let rest = matches!(batch, Some(Open::Lost));
         scan.lose(Bad { hole, epoch_before, reason, rest, before: scan.tally });
@@ -436,12 +403,18 @@ impl RangeScan {
         self.holes.push(bad);
     }
 
-    /// Whether padding stands at the cursor, up to `limit` at most; it is noted then.
-    fn note_padding(&mut self, cursor: &Cursor, limit: u64) -> Result<bool> {
-        let (from, epoch) = (cursor.position(), cursor.epoch());
-        let Some(to) = padding_end(&cursor.input, from, epoch)?.filter(|&to| to <= limit) else { return Ok(false) };
-        self.padding.push((from, to));
-        (self.end, self.epoch, self.followed, self.reaches) = (to, epoch, false, true);
+    /// Whether padding or an epoch record stands at the cursor, up to `limit` at most; it is noted then.
+    fn note_reaching(&mut self, cursor: &Cursor, limit: u64, batch: &mut Option<Open>) -> Result<bool> {
+        if !is_own(&cursor.input, cursor.position())? {
+            return Ok(false);
+        }
+        let mut ahead = Cursor::new(cursor.input.again(), cursor.position(), cursor.epoch());
+        let Step::Record(found) = ahead.step(limit, Want::Check)? else { return Ok(false) };
+        self.note(&found, &ahead, batch);
+        if found.kind == Kind::Epoch {
+            self.reaching = Some((found.lsn, found.lsn + found.size));
+        }
+        (self.followed, self.reaches) = (false, true);
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
 //! Where a bad record was found: the next valid one behind it.
 
 use crate::error::Result;
-use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, Seal, Word};
+use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, Word};
 use crate::reader::{Cursor, Input, Step, Want};
 
 /// How many header words in a row must be plausible before a checksum is computed in the search for the next record.
@@ -100,11 +100,13 @@ pub(super) fn likely_kind(input: &Input, mut position: u64, to: u64) -> Result<O
     Ok(kind.filter(|_| position == to))
 }
 
-/// Where the padding at `position` ends, if there is some of epoch `epoch`. Its checksum covers the header word only.
-pub(super) fn padding_end(input: &Input, position: u64, epoch: u32) -> Result<Option<u64>> {
+/// Whether what stands at `position` says that it is padding, or an epoch record.
+pub(super) fn is_own(input: &Input, position: u64) -> Result<bool> {
     let mut bytes = [0; HEADER_WORD];
     input.again().read(position, &mut bytes)?;
-    let padding =
-        |word: &Word| word.kind() == Kind::Padding && word.crc == Seal::new(input.id, epoch).begin(position, *word);
-    Ok(Word::parse(&bytes).ok().filter(padding).map(|word| position + word.size()))
+    Ok(Word::parse(&bytes).is_ok_and(|word| match word.kind() {
+        Kind::Padding => true,
+        Kind::Epoch => word.size() == MARKER_RECORD_SIZE,
+        _ => false,
+    }))
 }
