@@ -14,9 +14,6 @@ use crate::storage::{Mode, Storage};
 /// believed: it would size the lists below.
 const MOST_MISSING: u64 = 1 << 16;
 
-/// How many epochs below the highest one are looked for though nothing names them.
-const MOST_UNNAMED: u32 = 64;
-
 /// What the directory holds.
 pub(super) struct Files {
     /// The control slots, or what they would say.
@@ -204,13 +201,10 @@ impl Files {
         storage.path().join(segment_name(position >> self.control.shift))
     }
 
-    /// The epochs that are known to have been in force, ascending, and those that may have been: no entry sector names one
-    /// that began and ended inside a segment, or the one of a damaged sector.
+    /// The epochs that are known to have been in force, ascending.
     pub(super) fn epochs(&self) -> Vec<u32> {
         let entries = self.segments.iter().filter_map(|state| state.entry).map(|entry| entry.epoch);
         let mut epochs: Vec<u32> = entries.chain([self.control.epoch]).collect();
-        let highest = epochs.iter().copied().max().unwrap_or(0);
-        epochs.extend(highest.saturating_sub(MOST_UNNAMED)..=highest);
         epochs.sort_unstable();
         epochs.dedup();
         epochs

@@ -343,8 +343,6 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
     let epoch = range.epoch.unwrap_or(0);
     let mut scan = RangeScan { first_epoch: epoch, end: start, epoch, ..RangeScan::default() };
     let mut cursor = Cursor::new(input, range.from, epoch);
-    // Epochs only rise.
-    let epochs = &epochs[..epochs.partition_point(|&epoch| range.next.is_none_or(|next| epoch <= next))];
     let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
     scan.drop_rest(&mut cursor, range.to, batch)?;
     loop {
