@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::hooked::hooked;
+use common::watched::{Seen, watched};
 use common::{open, small};
 use libwal::storage::{Fault, SimOp, SimStorage};
 use libwal::{Error, Lsn, Wal};
@@ -51,8 +51,8 @@ fn there_is_a_checkpoint_at_every_instant() {
             let disk = SimStorage::new();
             let (mover, opens) = (Arc::new(Mutex::new(None::<Wal>)), AtomicUsize::new(0));
             let shared = Arc::clone(&mover);
-            let storage = hooked(&disk, move |operation, name| {
-                if operation == "open" && name.ends_with(".wal") {
+            let storage = watched(&disk, move |seen| {
+                if matches!(seen, Seen::ToOpen(name) if name.ends_with(".wal")) {
                     let mover = shared.lock().expect("not poisoned").take();
                     match mover {
                         Some(wal) if opens.fetch_add(1, Ordering::Relaxed) == nth => drop(move_on(&wal)),
@@ -103,8 +103,8 @@ fn a_position_is_found_as_soon_after_a_recovery() {
     let (disk, reads) = (SimStorage::new(), Arc::new(AtomicUsize::new(0)));
     let opened = |disk: &SimStorage| {
         let counted = Arc::clone(&reads);
-        let storage = hooked(disk, move |operation, _| {
-            counted.fetch_add(usize::from(operation == "read_at"), Ordering::Relaxed);
+        let storage = watched(disk, move |seen| {
+            counted.fetch_add(usize::from(matches!(seen, Seen::ToRead(..))), Ordering::Relaxed);
         });
         small().segment_size(1 << 22).open_on(storage).expect("opened")
     };
@@ -132,8 +132,8 @@ fn appends_go_on_while_old_segments_are_removed() {
     const OLD: usize = 60;
     let (disk, removed) = (SimStorage::new(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&removed);
-    let storage = hooked(&disk, move |operation, _| {
-        if operation == "remove" {
+    let storage = watched(&disk, move |seen| {
+        if matches!(seen, Seen::ToRemove(_)) {
             counted.fetch_add(1, Ordering::Relaxed);
             thread::sleep(Duration::from_millis(5));
         }

@@ -2,14 +2,13 @@
 
 mod common;
 
-use std::io::{self, IoSlice};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use common::watched::{Seen, watched};
 use common::{open, records, segment_name, small};
-use libwal::storage::{Mode, SimStorage, Storage, StorageFile};
+use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Options, Wal};
 
 /// Were it not looked at anew, the view would end for ever where the log no longer begins.
@@ -43,93 +42,13 @@ fn a_view_that_fell_behind_a_truncation_goes_on() {
     assert!(matches!(error, Err(Error::Truncated { .. })), "{error:?}");
 }
 
-/// What a reader does on a watched disk.
-enum Seen<'a> {
-    /// The directory was listed.
-    Listed,
-    /// The file of this name is about to be read, from this offset on.
-    ToRead(&'a str, u64),
-    /// It was read, with this result.
-    HasRead(&'a str, u64, &'a mut [u8]),
-}
-
-type Watcher = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
-
-/// A disk on which the writer, perhaps, does something whenever a reader does.
-struct Watched {
-    disk: SimStorage,
-    watcher: Watcher,
-}
-
-/// One of its files.
-struct WatchedFile {
-    file: Arc<dyn StorageFile>,
-    name: String,
-    watcher: Watcher,
-}
-
-impl Storage for Watched {
-    fn path(&self) -> PathBuf {
-        self.disk.path()
-    }
-    fn create_dir(&self) -> io::Result<()> {
-        self.disk.create_dir()
-    }
-    fn exists(&self) -> io::Result<bool> {
-        self.disk.exists()
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        let names = self.disk.list();
-        (self.watcher)(Seen::Listed);
-        names
-    }
-    fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.disk.open(name, mode)?;
-        Ok(Arc::new(WatchedFile { file, name: name.to_owned(), watcher: Arc::clone(&self.watcher) }))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-}
-
-impl StorageFile for WatchedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        (self.watcher)(Seen::ToRead(&self.name, offset));
-        let read = self.file.read_at(buf, offset)?;
-        (self.watcher)(Seen::HasRead(&self.name, offset, &mut buf[..read]));
-        Ok(read)
-    }
-    fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        self.file.write_all_at(bufs, offset)
-    }
-    fn allocate(&self, len: u64) -> io::Result<bool> {
-        self.file.allocate(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
-}
-
 /// Opens the log for reading only, while `watcher` sees what that does.
-fn watched(
+fn view(
     options: Options,
     disk: &SimStorage,
     watcher: impl Fn(Seen<'_>) + Send + Sync + 'static,
 ) -> libwal::Result<Wal> {
-    let watched = Watched { disk: disk.clone(), watcher: Arc::new(watcher) };
-    options.read_only(true).open_on(Arc::new(watched))
+    options.read_only(true).open_on(watched(disk, watcher))
 }
 
 #[test]
@@ -142,7 +61,7 @@ fn a_segment_that_is_recycled_while_its_header_is_read_is_no_damage() {
     log.close().expect("closed");
     let truncate = Arc::new(AtomicBool::new(false));
     let (now, writers) = (Arc::clone(&truncate), disk.clone());
-    let view = watched(small(), &disk, move |seen| match seen {
+    let view = view(small(), &disk, move |seen| match seen {
         Seen::HasRead(name, 0, header) if name == segment_name(0) && now.swap(false, Ordering::Relaxed) => {
             let writer = open(&small(), &writers).expect("opens");
             writer.truncate_before(writer.tail().expect("open")).expect("truncated");
@@ -165,7 +84,7 @@ fn a_segment_that_gets_its_name_behind_the_listing_is_not_missing() {
     let log = open(&small(), &disk).expect("a new log");
     log.append_and_sync(b"first").expect("synced");
     let writer = log.clone();
-    let view = watched(small(), &disk, move |seen| {
+    let view = view(small(), &disk, move |seen| {
         if matches!(seen, Seen::Listed) {
             for n in 0..5 {
                 writer.append_and_sync(&[n; 1000]).expect("synced");
@@ -189,7 +108,7 @@ fn a_segment_that_is_entered_while_the_log_is_walked_is_not_damaged() {
     log.append_and_sync(&[1; 4000]).expect("synced");
     let writer = log.clone();
     let segment = |log: &Wal| log.tail().expect("open").get() >> 16;
-    let view = watched(options, &disk, move |seen| match seen {
+    let view = view(options, &disk, move |seen| match seen {
         Seen::ToRead(name, 4096..) if name.ends_with(".wal") => {
             let before = segment(&writer);
             while segment(&writer) == before {
@@ -211,7 +130,7 @@ fn a_view_is_tried_again_for_as_long_as_the_segments_change() {
     let log = open(&small(), &disk).expect("a new log");
     log.append_and_sync(b"first").expect("synced");
     let (writer, times) = (log.clone(), AtomicU32::new(0));
-    let view = watched(small(), &disk, move |seen| match seen {
+    let view = view(small(), &disk, move |seen| match seen {
         // Behind the control slots: the segments that they tell of go before they are opened.
         Seen::HasRead("LOCK", 4096.., _) if times.fetch_add(1, Ordering::Relaxed) < 40 => {
             for n in 0..9 {
@@ -233,7 +152,7 @@ fn a_writer_that_never_rests_does_not_keep_a_reader_for_ever() {
     }
     disk.remove_file(&segment_name(0));
     let writer = log.clone();
-    let view = watched(small(), &disk, move |seen| {
+    let view = view(small(), &disk, move |seen| {
         if matches!(seen, Seen::Listed) {
             writer.checkpoint(b"").expect("taken");
         }

@@ -4,11 +4,11 @@
 
 pub(crate) mod child;
 pub(crate) mod counting;
-pub(crate) mod hooked;
 pub(crate) mod oracle;
 pub(crate) mod random;
 pub(crate) mod seeds;
 pub(crate) mod stepping;
+pub(crate) mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
