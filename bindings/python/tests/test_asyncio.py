@@ -166,6 +166,14 @@ def test_records_that_have_to_wait_keep_their_order(path: Path, run: Run) -> Non
     run(main())
 
 
+def busy_executor(loop: asyncio.AbstractEventLoop) -> tuple[ThreadPoolExecutor, threading.Event]:
+    """The loop's executor from now on; its one thread is busy until the event is set."""
+    executor, going_on = ThreadPoolExecutor(1), threading.Event()
+    loop.set_default_executor(executor)
+    executor.submit(going_on.wait)
+    return executor, going_on
+
+
 def test_commits_that_wait_need_no_task(path: Path, run: Run) -> None:
     async def main() -> None:
         loop, tasks = asyncio.get_running_loop(), asyncio.all_tasks()
@@ -185,10 +193,7 @@ def test_commits_that_wait_are_told_if_the_executor_ends(path: Path, run: Run) -
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with wal.open(path, **CROWDED) as log:
-            executor = ThreadPoolExecutor(1)
-            loop.set_default_executor(executor)
-            going_on = threading.Event()
-            executor.submit(going_on.wait)
+            executor, going_on = busy_executor(loop)
             commits = [log.commit(b"x" * 3000) for _ in range(600)]
             executor.shutdown(wait=False, cancel_futures=True)
             going_on.set()
@@ -206,10 +211,7 @@ def test_what_is_cancelled_on_its_way_leaves_nothing_behind(path: Path, run: Run
     async def main() -> None:
         loop = asyncio.get_running_loop()
         with wal.open(path, **CROWDED) as log:
-            executor = ThreadPoolExecutor(1)
-            loop.set_default_executor(executor)
-            going_on = threading.Event()
-            executor.submit(going_on.wait)
+            _, going_on = busy_executor(loop)
             commits = [log.commit(b"%d" % n + b"x" * 3000) for n in range(10)]
             await asyncio.sleep(0)
             for commit in commits[1::2]:

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::process;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Mode, Storage, StorageFile};
 
@@ -30,8 +30,9 @@ pub(crate) use sys::{fork_count, watch_forks};
 #[derive(Clone, Debug)]
 pub struct FileStorage {
     path: PathBuf,
-    /// The directory, once it was synced. Kept open: to run out of descriptors later must not look like a sync that failed.
-    directory: Arc<OnceLock<Directory>>,
+    /// The directory as it was when a log was opened in it last for writing. Kept open: to run out of descriptors later must not
+    /// look like a sync that failed.
+    directory: Arc<Mutex<Option<Arc<Directory>>>>,
 }
 
 impl FileStorage {
@@ -56,7 +57,11 @@ impl Storage for FileStorage {
             level = parent(level).ok_or(ErrorKind::NotFound)?;
         }
         sync_parent_of_existing(level)?;
-        missing.into_iter().rev().try_for_each(create_level)
+        missing.into_iter().rev().try_for_each(create_level)?;
+        // Anew each time: the one before may have been removed, and then its entries are not those of this one.
+        let directory = Directory::open(&self.path)?;
+        *self.directory.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(directory));
+        Ok(())
     }
 
     fn exists(&self) -> io::Result<bool> {
@@ -85,14 +90,10 @@ impl Storage for FileStorage {
     }
 
     fn sync_dir(&self) -> io::Result<()> {
-        match self.directory.get() {
+        let open = self.directory.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match open {
             Some(directory) => directory.sync(),
-            None => {
-                let directory = Directory::open(&self.path)?;
-                directory.sync()?;
-                let _ = self.directory.set(directory);
-                Ok(())
-            }
+            None => Directory::open(&self.path)?.sync(),
         }
     }
 

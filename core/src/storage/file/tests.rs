@@ -19,6 +19,20 @@ fn kind<T>(result: io::Result<T>) -> ErrorKind {
     result.err().expect("an error").kind()
 }
 
+/// A storage may be used again where somebody removed the directory: what is synced must be the one that is there.
+#[cfg(unix)]
+#[test]
+fn a_directory_that_was_made_anew_is_the_one_that_is_synced() {
+    use std::os::unix::fs::MetadataExt;
+    let (root, storage) = directory();
+    storage.sync_dir().unwrap();
+    fs::rename(root.path().join("log"), root.path().join("aside")).unwrap();
+    storage.create_dir().unwrap();
+    storage.sync_dir().unwrap();
+    let open = storage.directory.lock().unwrap().clone().unwrap();
+    assert_eq!(open.inode().unwrap(), fs::metadata(root.path().join("log")).unwrap().ino());
+}
+
 #[test]
 fn every_missing_level_is_created() {
     let root = tempfile::tempdir().unwrap();

@@ -154,6 +154,11 @@ impl Directory {
         OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(path).map(Directory)
     }
 
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(super) fn inode(&self) -> io::Result<u64> {
+        Ok(std::os::unix::fs::MetadataExt::ino(&self.0.metadata()?))
+    }
+
     /// Makes the directory's entries durable, in one attempt like [`sync`].
     pub(super) fn sync(&self) -> io::Result<()> {
         // Entries are metadata, which fdatasync may leave out.
