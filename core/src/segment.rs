@@ -11,7 +11,6 @@
 //! 4. The stream enters it: the first write carries the entry sector in front of the first bytes (`flush.rs`).
 //! 5. Truncation moves the head in the control slots, and then renames the file to `N.spare` or removes it.
 
-use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, IoSlice};
 use std::path::PathBuf;
 
@@ -21,12 +20,14 @@ use crate::format::{
     SECTOR,
 };
 use crate::poison::Poison;
-use crate::primitive::{Arc, AtomicU64, Mutex, Ordering};
+use crate::primitive::{Arc, AtomicBool, AtomicU64, Mutex, Ordering};
 use crate::storage::{Mode, Storage, StorageFile};
 use crate::watermark::Watermarks;
 
+mod handles;
 mod name;
 
+pub(crate) use handles::Handles;
 pub(crate) use name::{
     ASIDE_SUFFIX, BUFFER_NAME, LOCK_NAME, Name, aside_name, segment_name, spare_name, unfinished_name,
 };
@@ -130,10 +131,13 @@ pub(crate) struct Segments {
     recycle: usize,
     watermarks: Arc<Watermarks>,
     poison: Arc<Poison>,
-    /// Held during the slow work: preparing, truncating, writing the control slots.
+    /// Held while a segment is made and its place in the control slots written. Taken before `files`.
+    preparing: Mutex<()>,
+    /// Whether the log is being closed, so that nobody goes on making a segment for it.
+    closing: AtomicBool,
+    /// Held while names and control slots are changed.
     files: Mutex<Files>,
-    /// Handles of the segments that may still be written or synced. Held only for a moment.
-    open: Mutex<BTreeMap<u64, Arc<Segment>>>,
+    pub(crate) handles: Handles,
     /// Copies of what `files` holds, to be read without its lock.
     head: AtomicU64,
     end: AtomicU64,
@@ -160,6 +164,7 @@ impl Segments {
         poison: Arc<Poison>,
     ) -> Segments {
         Segments {
+            handles: Handles::new(Arc::clone(&storage), Arc::clone(&poison)),
             storage,
             id: control.id,
             shift: control.shift,
@@ -169,8 +174,9 @@ impl Segments {
             head: AtomicU64::new(control.head),
             end: AtomicU64::new(control.end),
             checkpoint: AtomicU64::new(control.checkpoint.unwrap_or(NO_POSITION)),
+            preparing: Mutex::new(()),
+            closing: AtomicBool::new(false),
             files: Mutex::new(Files { control, lock: Some(lock), spares }),
-            open: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -209,45 +215,30 @@ impl Segments {
         let _ = self.checkpoint.fetch_update(Ordering::Relaxed, Ordering::Relaxed, newer);
     }
 
-    /// The handle of segment `index`, open for writing.
-    pub(crate) fn get(&self, index: u64) -> Result<Arc<Segment>> {
-        if let Some(segment) = self.open.lock().get(&index) {
-            return Ok(Arc::clone(segment));
-        }
-        let segment = Arc::new(Segment::open(&*self.storage, index, Mode::Write)?);
-        self.open.lock().insert(index, Arc::clone(&segment));
-        Ok(segment)
-    }
-
-    /// Forgets the handles of segments below `index`: durable, they will not be written again.
-    pub(crate) fn retire_below(&self, index: u64) {
-        let mut open = self.open.lock();
-        if open.first_key_value().is_some_and(|(&first, _)| first < index) {
-            *open = open.split_off(&index);
-        }
-    }
-
     /// Prepares segments until the limit is at least `position`. Each is ready on disk before the limit moves.
     pub(crate) fn prepare_to(&self, position: u64) -> Result<()> {
         while self.limit() < position {
-            let mut files = self.files.lock();
+            let _alone = self.preparing.lock();
             // Somebody else may have prepared one while this thread waited for the lock.
             if self.limit() < position {
-                self.poison.check()?;
-                // Once the lock is given back, another handle may own these files: a thread that comes late must not
-                // touch them.
-                if files.lock.is_none() {
-                    return Err(Error::Closed);
-                }
-                self.prepare(&mut files)?;
+                self.prepare()?;
             }
         }
         Ok(())
     }
 
-    /// Prepares the next segment: steps 1 to 3 above.
-    fn prepare(&self, files: &mut Files) -> Result<()> {
+    /// Prepares the next segment: steps 1 to 3 above. Under the lock of `preparing`, without which nobody gives the lock of
+    /// the log back: no other handle owns these files meanwhile. The lock of `files` is free while the segment is made, which
+    /// takes long: a checkpoint may want the control slots.
+    fn prepare(&self) -> Result<()> {
+        self.poison.check()?;
+        let files = self.files.lock();
+        // A thread that comes late must not touch what may be another handle's.
+        if files.lock.is_none() {
+            return Err(Error::Closed);
+        }
         let index = files.control.end;
+        drop(files);
         if (index + 1) << self.shift > crate::lsn::Lsn::MAX.get() {
             return Err(Error::invalid("the stream has reached its last position"));
         }
@@ -256,7 +247,8 @@ impl Segments {
         // A crash between steps 2 and 3 leaves a finished segment that no slot names. It is made again.
         self.remove_if_there(&name)?;
         let identity = Identity { id: self.id, index, shift: self.shift };
-        let (from, file) = match files.spares.pop() {
+        let spare = self.files.lock().spares.pop();
+        let (from, file) = match spare {
             Some(spare) => (spare.clone(), self.reuse(&spare, &identity)),
             None => {
                 let new = unfinished_name(index);
@@ -272,16 +264,28 @@ impl Segments {
                 let _ = self.storage.remove(&from);
                 return Err(match error.kind() {
                     ErrorKind::StorageFull => Error::NoSpace { path: self.storage.path() },
+                    _ if self.closing() => Error::Closed,
                     _ => Error::io("prepare", path, error),
                 });
             }
         };
+        let mut files = self.files.lock();
         self.storage.rename(&from, &name).map_err(|error| Error::io("rename", &path, error))?;
         self.sync_dir()?;
-        self.write_control(files, |control| control.end = index + 1)?;
-        self.open.lock().insert(index, Arc::new(Segment { index, path, file }));
+        self.write_control(&mut files, |control| control.end = index + 1)?;
+        self.handles.keep(Segment { index, path, file });
         self.end.store(index + 1, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the log is being closed. Relaxed: a hint, for somebody who may as well go on.
+    fn closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    /// Ends the work on segments that are not needed any more: the log is about to be closed.
+    pub(crate) fn prepare_no_more(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     /// A new file of zeros with the header page of `identity`, synced.
@@ -291,6 +295,9 @@ impl Segments {
         let allocated = file.allocate(len)?;
         let mut offset = 0;
         while offset < len && !(allocated && self.hardly_syncs()) {
+            if self.closing() {
+                return Err(io::Error::new(ErrorKind::Interrupted, "the log is being closed"));
+            }
             let piece = (len - offset).min(ZEROS.len() as u64);
             file.write_all_at(&mut [IoSlice::new(&ZEROS[..piece as usize])], offset)?;
             offset += piece;
@@ -346,7 +353,7 @@ impl Segments {
         self.write_control(&mut files, |control| control.head = index)?;
         // Release: pairs with the acquire in `head`.
         self.head.store(index, Ordering::Release);
-        self.retire_below(index);
+        self.handles.retire_below(index);
         drop(files);
         (old..index).try_for_each(|freed| self.free(freed))?;
         // Not needed for correctness, since the head has moved; but space that was promised to be free should be.
@@ -379,6 +386,7 @@ impl Segments {
 
     /// Changes the control slots durably for the last time: under the same lock, nobody changes them afterwards.
     pub(crate) fn finish_control(&self, change: impl FnOnce(&mut Control)) -> Result<()> {
+        let _alone = self.preparing.lock();
         let mut files = self.files.lock();
         let written = self.write_control(&mut files, change);
         files.lock = None;
@@ -387,8 +395,9 @@ impl Segments {
 
     /// Lets go of the lock file, and with it of the lock. Nothing can be changed afterwards.
     pub(crate) fn unlock(&self) {
+        let _alone = self.preparing.lock();
         self.files.lock().lock = None;
-        self.open.lock().clear();
+        self.handles.clear();
     }
 
     /// Takes the state of the files out, once recovery has used this to bring them in order.

@@ -39,7 +39,7 @@ pub(crate) fn write(segments: &Segments, start: u64, parts: &[&[u8]], entry: imp
             left -= now.len() as u64;
             rest = later;
         }
-        let segment = segments.get(index)?;
+        let segment = segments.handles.to_write(index)?;
         segment.file.write_all_at(&mut bufs, offset).map_err(|error| Error::io("write", &segment.path, error))?;
     }
     Ok(())
@@ -51,7 +51,7 @@ pub(crate) fn sync(segments: &Segments, from: u64, to: u64) -> Result<()> {
         return Ok(());
     }
     for index in from >> segments.shift..=(to - 1) >> segments.shift {
-        segments.get(index)?.sync()?;
+        segments.handles.sync(index)?;
     }
     Ok(())
 }

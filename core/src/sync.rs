@@ -266,7 +266,7 @@ impl Sync {
         let synced = read(&flush.counters.records_synced);
         count(&flush.counters.records_synced, records.saturating_sub(synced));
         flush.watermarks.durable.advance(upto);
-        flush.segments.retire_below(upto >> flush.segments.shift);
+        flush.segments.handles.retire_below(upto >> flush.segments.shift);
         Ok(took)
     }
 

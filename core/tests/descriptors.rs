@@ -1,8 +1,8 @@
-//! What a process does that has no file descriptor left for a moment. In a process of its own: one test.
+//! What a process does that has few file descriptors, or none left for a moment. In a process of its own: one test.
 #![cfg(unix)]
 #![allow(unsafe_code)]
 
-use std::fs::File;
+use std::fs::{self, File};
 
 use libwal::{Options, Retention, Wal};
 
@@ -16,10 +16,43 @@ fn without_descriptors(act: impl FnOnce()) {
 }
 
 #[test]
-fn descriptors_that_run_out_for_a_moment_poison_nothing() {
+fn a_log_needs_few_descriptors_and_no_more_is_lost_than_their_lack_refuses() {
     let few = libc::rlimit { rlim_cur: 100, rlim_max: 100 };
     // SAFETY: the pointer leads to a limit; this process has no other test.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const few) }, 0);
+    segments_that_are_not_synced_take_no_descriptor_each();
+    descriptors_that_run_out_for_a_moment_poison_nothing();
+}
+
+/// Syncs are rare, and segments small against them or against a record.
+fn segments_that_are_not_synced_take_no_descriptor_each() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, killed) = (dir.path().join("log"), dir.path().join("killed"));
+    let options = Options::new().segment_size(4096).buffer_size(4096).background(false).shared_buffer(false);
+    let wal = options.clone().open(&path).expect("a new log");
+    let mut lengths = vec![3000; 300];
+    lengths.extend([1 << 20, 10]);
+    for &length in &lengths {
+        wal.append(&vec![7; length]).expect("appended");
+    }
+    wal.flush().expect("flushed");
+    // As the death of the process would leave it.
+    fs::create_dir(&killed).expect("a directory");
+    for entry in fs::read_dir(&path).expect("a directory") {
+        let file = entry.expect("an entry").path();
+        fs::copy(&file, killed.join(file.file_name().expect("a name"))).expect("copied");
+    }
+    wal.sync().expect("synced");
+    wal.close().expect("closed");
+    for path in [path, killed] {
+        let wal = options.clone().open(path).expect("the log");
+        let found: Vec<_> = wal.iter().expect("open").map(|record| record.expect("a record").data.len()).collect();
+        assert_eq!(found, lengths);
+        wal.append_and_sync(b"after").expect("synced");
+    }
+}
+
+fn descriptors_that_run_out_for_a_moment_poison_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let options = Options::new().segment_size(1 << 14).buffer_size(1 << 12).background(false);
     let options = options.retention(Retention::Segments(1)).retain_checkpoint(false);

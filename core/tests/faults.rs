@@ -22,7 +22,7 @@ fn with_tail(tail: &[usize]) -> (SimStorage, Wal) {
     let wal = opened(&disk);
     wal.append_and_sync(&[1; 88]).expect("synced");
     for (nth, &len) in tail.iter().enumerate() {
-        wal.append(&vec![2 + nth as u8; len]).expect("appended");
+        wal.append(&vec![(2 + nth) as u8; len]).expect("appended");
     }
     wal.flush().expect("flushed");
     (disk, wal)
@@ -44,27 +44,33 @@ fn cut_behind_the_first(disk: &SimStorage) -> SimStorage {
 
 #[test]
 fn a_sync_covers_every_dirty_segment_not_only_the_newest() {
-    let disk = SimStorage::new();
-    let wal = opened(&disk);
-    for n in 0..60u8 {
-        wal.append(&[n; 300]).expect("appended");
-    }
-    wal.sync().expect("synced");
-    let before = records(&wal);
-    for seed in 0..200 {
-        assert_eq!(records(&opened(&disk.crash(seed))), before, "crash {seed}");
+    // The second are more segments than a log keeps open.
+    for (count, crashes) in [(60, 200), (1200, 10)] {
+        let disk = SimStorage::new();
+        let wal = opened(&disk);
+        for n in 0..count {
+            wal.append(&[n as u8; 300]).expect("appended");
+        }
+        wal.sync().expect("synced");
+        let before = records(&wal);
+        for seed in 0..crashes {
+            assert_eq!(records(&opened(&disk.crash(seed))), before, "{count}, crash {seed}");
+        }
     }
 }
 
 #[test]
 fn what_recovery_accepts_it_makes_durable_itself() {
-    let (disk, _wal) = with_tail(&[1000; 6]);
-    let again = disk.kill();
-    let accepted = records(&opened(&again.kill()));
-    assert_eq!(accepted.len(), 7);
-    let _open = opened(&again);
-    for seed in 0..200 {
-        assert_eq!(records(&opened(&again.crash(seed))), accepted, "crash {seed}");
+    // The second are more segments than a log keeps open.
+    for (count, crashes) in [(6, 200), (300, 10)] {
+        let (disk, _wal) = with_tail(&vec![1000; count]);
+        let again = disk.kill();
+        let accepted = records(&opened(&again.kill()));
+        assert_eq!(accepted.len(), count + 1);
+        let _open = opened(&again);
+        for seed in 0..crashes {
+            assert_eq!(records(&opened(&again.crash(seed))), accepted, "{count}, crash {seed}");
+        }
     }
 }
 

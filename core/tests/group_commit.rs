@@ -244,6 +244,33 @@ fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
     wal.append(&[1; 4000]).expect("appended");
 }
 
+/// Zeros of a large segment take seconds.
+#[test]
+fn a_checkpoint_and_a_close_do_not_wait_for_a_segment_that_is_made() {
+    let storage = Gated::default();
+    let wal = options().background(true).open_on(Arc::new(storage.clone())).expect("the log opens");
+    while wal.stats().expect("open").segments < 2 {
+        thread::yield_now();
+    }
+    storage.gate.set(|state| state.allocations_held = true);
+    while wal.tail().expect("open").get() < (1 << 16) + 20_000 {
+        wal.append(&[1; 400]).expect("appended");
+    }
+    storage.gate.until_held();
+    let checkpoint = wal.checkpoint(b"state").expect("durable");
+    assert_eq!(wal.last_checkpoint(), Some(checkpoint));
+    wal.truncate_before(checkpoint).expect("truncated");
+    let writes = storage.disk.writes();
+    let closer = thread::spawn(move || wal.close());
+    // Until the closing is known to whoever makes the segment; nothing tells.
+    thread::sleep(Duration::from_millis(50));
+    storage.gate.set(|state| state.allocations_held = false);
+    closer.join().expect("no panic").expect("closed");
+    // The last marker and a control slot, not a segment of zeros and its header.
+    assert!(storage.disk.writes() <= writes + 2, "{} writes", storage.disk.writes() - writes);
+    assert!(options().open_on(Arc::new(storage.disk)).expect("the log").stats().expect("open").closed_cleanly);
+}
+
 /// Two threads that commit one record after the other share each sync, though each is away for a moment in between; if leaders
 /// did not wait for who is about to come back, they would take turns, with one record in each.
 #[test]

@@ -9,6 +9,7 @@ mod append;
 mod claims;
 mod close;
 mod commit;
+mod handles;
 mod rotate;
 mod told;
 mod wake;

@@ -267,7 +267,7 @@ fn settle(
 fn clear_entries(segments: &Segments, files: &Files, position: u64) -> Result<()> {
     for index in files.control.head..files.entered {
         if index << segments.shift >= position {
-            let segment = segments.get(index)?;
+            let segment = segments.handles.get(index)?;
             let cleared = segment.file.write_all_at(&mut [IoSlice::new(&[0; SECTOR])], SECTOR as u64);
             cleared.map_err(|error| Error::io("write", &segment.path, error))?;
             segment.sync()?;
@@ -352,7 +352,7 @@ fn enter_first(segments: &Segments, files: &Files) -> Result<()> {
         return Ok(());
     }
     segments.prepare_to(((index + 1) << segments.shift) - MARKER_RECORD_SIZE)?;
-    let segment = segments.get(index)?;
+    let segment = segments.handles.get(index)?;
     // What is there stays what it is: where the lock file was removed, `first` is only where the oldest segment's first
     // record begins, and that may be of any epoch.
     let fresh = Entry { first_record: first, durable: first, checkpoint: None, epoch: 0 };

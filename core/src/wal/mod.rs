@@ -458,6 +458,9 @@ impl Handle {
         if fork_count() != self.forks {
             return Err(Error::Forked);
         }
+        if let Log::Writer(writer) = &self.log {
+            writer.segments.prepare_no_more();
+        }
         if let Some(mut background) = self.background.lock().take() {
             background.stop();
         }

@@ -53,7 +53,7 @@ impl Writer {
         ));
         // Opened now: to run out of descriptors at the first flush would be a write that failed.
         if segments.end() << segments.shift > position {
-            segments.get(position >> segments.shift)?;
+            segments.handles.get(position >> segments.shift)?;
         }
         // A log that was recovered on a full disk may end in the room that is kept for its last marker.
         let reserve = Arc::new(Reserve::new(position, segments.limit().max(position)));
