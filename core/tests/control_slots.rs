@@ -4,94 +4,40 @@
 
 mod common;
 
-use std::io::{self, ErrorKind, IoSlice};
-use std::path::PathBuf;
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
+use common::watched::{Seen, watched};
 use common::{records, small};
-use libwal::storage::{Fault, Mode, SimOp, SimStorage, Storage, StorageFile};
+use libwal::storage::{Fault, SimOp, SimStorage, Storage};
 use libwal::{Error, Lsn, Wal};
 
 const SECTOR: usize = 512;
 
-/// A simulated disk that keeps what the power could leave of it in the middle of each write to a control slot.
-#[derive(Clone)]
-struct Torn {
-    disk: SimStorage,
-    images: Arc<Mutex<Vec<SimStorage>>>,
-}
+/// What the power could leave of a disk in the middle of each write to a control slot.
+type Images = Arc<Mutex<Vec<SimStorage>>>;
 
-struct TornFile {
-    file: Arc<dyn StorageFile>,
-    name: String,
-    torn: Torn,
-}
-
-impl Storage for Torn {
-    fn path(&self) -> PathBuf {
-        self.disk.path()
-    }
-    fn create_dir(&self) -> io::Result<()> {
-        self.disk.create_dir()
-    }
-    fn exists(&self) -> io::Result<bool> {
-        self.disk.exists()
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.disk.open(name, mode)?;
-        Ok(Arc::new(TornFile { file, name: name.to_owned(), torn: self.clone() }))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-}
-
-impl StorageFile for TornFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-
-    /// Keeps crash images with a sector of which the first half is new and the second is not, and the other way round.
-    fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        if self.name == "LOCK" {
-            let new = bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<u8>>();
-            assert_eq!(new.len(), SECTOR, "one slot at a time");
-            let at = usize::try_from(offset).expect("small");
-            for seed in 0..8 {
-                let image = self.torn.disk.crash(seed);
-                let Some(mut bytes) = image.read_file("LOCK").filter(|bytes| bytes.len() >= at + SECTOR) else {
-                    continue;
-                };
-                // The checksum ends at byte 100: cut inside of what it covers, where the two differ.
-                let cut = if seed % 2 == 0 { ..56 } else { ..92 };
-                bytes[at..at + SECTOR][cut].copy_from_slice(&new[cut]);
-                image.write_file("LOCK", &bytes);
-                self.torn.images.lock().expect("no panic").push(image);
-            }
+/// `disk`, watched: before each write to a control slot, `images` gets some with a sector of which the first half is new and
+/// the second is not.
+fn torn_writes(disk: &SimStorage, images: &Images) -> Arc<dyn Storage> {
+    let (disk, images, shown) = (disk.clone(), Arc::clone(images), disk.clone());
+    watched(&shown, move |seen| {
+        let Seen::ToWrite("LOCK", offset, bufs) = seen else { return };
+        let new = bufs.iter().flat_map(|buf| buf.iter().copied()).collect::<Vec<u8>>();
+        assert_eq!(new.len(), SECTOR, "one slot at a time");
+        let at = usize::try_from(offset).expect("small");
+        for seed in 0..8 {
+            let image = disk.crash(seed);
+            let Some(mut bytes) = image.read_file("LOCK").filter(|bytes| bytes.len() >= at + SECTOR) else {
+                continue;
+            };
+            // The checksum ends at byte 100: cut inside of what it covers, where the two differ.
+            let cut = if seed % 2 == 0 { ..56 } else { ..92 };
+            bytes[at..at + SECTOR][cut].copy_from_slice(&new[cut]);
+            image.write_file("LOCK", &bytes);
+            images.lock().expect("no panic").push(image);
         }
-        self.file.write_all_at(bufs, offset)
-    }
-    fn allocate(&self, len: u64) -> io::Result<bool> {
-        self.file.allocate(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
-    }
+    })
 }
 
 /// What a log is asked to do, as far as it goes: rotations, checkpoints and truncations. Returns what was acknowledged.
@@ -138,9 +84,9 @@ fn a_torn_control_slot_leaves_the_other_one() {
         let (mut acknowledged, mut head) = live(&wal, 0);
         drop(wal);
         // The process dies, the machine does not; the next one is watched.
-        let next = Torn { disk: disk.kill(), images: Arc::default() };
-        let wal = small().open_on(Arc::new(next.clone())).expect("the log opens");
-        let recovered = std::mem::take(&mut *next.images.lock().expect("no panic"));
+        let images = Images::default();
+        let wal = small().open_on(torn_writes(&disk.kill(), &images)).expect("the log opens");
+        let recovered = std::mem::take(&mut *images.lock().expect("no panic"));
         torn += recovered.len();
         for image in &recovered {
             judge(image, &acknowledged, head);
@@ -148,7 +94,7 @@ fn a_torn_control_slot_leaves_the_other_one() {
         let (more, later) = live(&wal, 100);
         acknowledged.extend(more);
         head = head.max(later);
-        for image in &*next.images.lock().expect("no panic") {
+        for image in &*images.lock().expect("no panic") {
             // What the second life acknowledged after this image was taken is not in it.
             let known: Vec<_> = acknowledged.iter().filter(|record| record.1[0] < 100).cloned().collect();
             judge(image, &known, head);

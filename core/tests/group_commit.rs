@@ -1,12 +1,13 @@
 //! Faults of concurrency that other logs were found to have, shown on a storage whose syncs can be held back.
 
-use std::io::{self, IoSlice};
-use std::path::PathBuf;
+mod common;
+
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use libwal::storage::{Fault, Mode, SimOp, SimStorage, Storage, StorageFile};
+use common::watched::{Seen, watched};
+use libwal::storage::{Fault, SimOp, SimStorage, Storage};
 use libwal::{Error, Options, Wal};
 
 /// What can be held back.
@@ -59,75 +60,27 @@ struct Gated {
     gate: Arc<Gate>,
 }
 
-struct GatedFile {
-    file: Arc<dyn StorageFile>,
-    gate: Arc<Gate>,
-    segment: bool,
-}
-
-impl Storage for Gated {
-    fn path(&self) -> PathBuf {
-        self.disk.path()
-    }
-    fn create_dir(&self) -> io::Result<()> {
-        self.disk.create_dir()
-    }
-    fn exists(&self) -> io::Result<bool> {
-        self.disk.exists()
-    }
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-    fn open(&self, name: &str, mode: Mode) -> io::Result<Arc<dyn StorageFile>> {
-        let file = self.disk.open(name, mode)?;
-        Ok(Arc::new(GatedFile { file, gate: Arc::clone(&self.gate), segment: name.ends_with(".wal") }))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-}
-
-impl StorageFile for GatedFile {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        if self.segment {
-            self.gate.pass(|state| state.writes_held);
-        }
-        self.file.write_all_at(bufs, offset)
-    }
-    fn allocate(&self, len: u64) -> io::Result<bool> {
-        self.gate.pass(|state| state.allocations_held);
-        self.file.allocate(len)
-    }
-    fn sync(&self) -> io::Result<()> {
-        if self.segment {
-            self.gate.pass(|state| state.syncs_held);
-            self.gate.set(|state| state.syncs += 1);
-            let takes = self.gate.state.lock().expect("not poisoned").sync_takes;
-            thread::sleep(takes);
-        }
-        self.file.sync()
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn try_lock(&self) -> io::Result<bool> {
-        self.file.try_lock()
+impl Gated {
+    fn storage(&self) -> Arc<dyn Storage> {
+        let gate = Arc::clone(&self.gate);
+        watched(&self.disk, move |seen| match seen {
+            Seen::ToAllocate(_) => gate.pass(|state| state.allocations_held),
+            Seen::ToWrite(name, ..) if name.ends_with(".wal") => gate.pass(|state| state.writes_held),
+            Seen::ToSync(name) if name.ends_with(".wal") => {
+                gate.pass(|state| state.syncs_held);
+                gate.set(|state| state.syncs += 1);
+                let takes = gate.state.lock().expect("not poisoned").sync_takes;
+                thread::sleep(takes);
+            }
+            _ => {}
+        })
     }
 }
 
 /// A log that was opened before, so that its newest segment is synced through a handle that can be held back.
 fn opened() -> (Gated, Wal) {
     let storage = Gated::default();
-    let open = || options().open_on(Arc::new(storage.clone())).expect("the log opens");
+    let open = || options().open_on(storage.storage()).expect("the log opens");
     open().close().expect("closed");
     let wal = open();
     (storage, wal)
@@ -222,12 +175,11 @@ fn appends_go_on_while_a_sync_is_on_the_disk() {
     });
 }
 
-#[test]
-fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
+/// A log in its second segment, whose background thread is held back in the making of the third one.
+fn making_a_segment() -> (Gated, Wal) {
     let storage = Gated::default();
-    let options = options().background(true);
-    let wal = options.clone().open_on(Arc::new(storage.clone())).expect("the log opens");
-    // The background thread prepares the second segment at once. Wait for it, and hold the third one back.
+    let wal = options().background(true).open_on(storage.storage()).expect("the log opens");
+    // The second one it prepares at once.
     while wal.stats().expect("open").segments < 2 {
         thread::yield_now();
     }
@@ -236,6 +188,12 @@ fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
         wal.append(&[1; 400]).expect("appended");
     }
     storage.gate.until_held();
+    (storage, wal)
+}
+
+#[test]
+fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
+    let (storage, wal) = making_a_segment();
     while wal.tail().expect("open").get() < (2 << 16) - 1000 {
         wal.append_and_sync(&[1; 400]).expect("there is room in the second one");
     }
@@ -247,16 +205,7 @@ fn writers_are_not_stalled_by_the_preparation_of_a_segment() {
 /// Zeros of a large segment take seconds.
 #[test]
 fn a_checkpoint_and_a_close_do_not_wait_for_a_segment_that_is_made() {
-    let storage = Gated::default();
-    let wal = options().background(true).open_on(Arc::new(storage.clone())).expect("the log opens");
-    while wal.stats().expect("open").segments < 2 {
-        thread::yield_now();
-    }
-    storage.gate.set(|state| state.allocations_held = true);
-    while wal.tail().expect("open").get() < (1 << 16) + 20_000 {
-        wal.append(&[1; 400]).expect("appended");
-    }
-    storage.gate.until_held();
+    let (storage, wal) = making_a_segment();
     let checkpoint = wal.checkpoint(b"state").expect("durable");
     assert_eq!(wal.last_checkpoint(), Some(checkpoint));
     wal.truncate_before(checkpoint).expect("truncated");

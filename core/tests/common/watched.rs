@@ -18,6 +18,12 @@ pub(crate) enum Seen<'a> {
     ToRead(&'a str, u64),
     /// It was read, with this result.
     HasRead(&'a str, u64, &'a mut [u8]),
+    /// This is about to be written to it, at this offset.
+    ToWrite(&'a str, u64, &'a [IoSlice<'a>]),
+    /// Space is about to be allocated for it.
+    ToAllocate(&'a str),
+    /// It is about to be synced.
+    ToSync(&'a str),
 }
 
 type Watcher = Arc<dyn Fn(Seen<'_>) + Send + Sync>;
@@ -79,12 +85,15 @@ impl StorageFile for WatchedFile {
         Ok(read)
     }
     fn write_all_at(&self, bufs: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        (self.watcher)(Seen::ToWrite(&self.name, offset, bufs));
         self.file.write_all_at(bufs, offset)
     }
     fn allocate(&self, len: u64) -> io::Result<bool> {
+        (self.watcher)(Seen::ToAllocate(&self.name));
         self.file.allocate(len)
     }
     fn sync(&self) -> io::Result<()> {
+        (self.watcher)(Seen::ToSync(&self.name));
         self.file.sync()
     }
     fn len(&self) -> io::Result<u64> {
