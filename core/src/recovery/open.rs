@@ -10,7 +10,8 @@
 //! 3. Left-overs are removed.
 //! 4. What was accepted beyond the last position known to be durable is written again, read again, and synced. After a sync
 //!    that failed, the page cache can show bytes that no disk holds, on pages that count as clean; only writing them
-//!    again makes them dirty.
+//!    again makes them dirty. (Of very many segments the oldest are synced before the rest is read: what is in them is what
+//!    was accepted, wherever this ends.)
 //! 5. The epoch record behind it, which claims that all before it is durable, so it must not reach the disk first.
 //! 6. Entry sectors of segments that the lost tail had entered are cleared: nothing may begin to read there.
 //! 7. The control slots: all of it is durable.
