@@ -391,6 +391,28 @@ fn a_batch_behind_one_that_lost_its_end_is_kept() {
     repair_and_check(&storage, &but(&parts, &[3]));
 }
 
+/// Its first member is whole, and stands where the hole begins.
+#[test]
+fn no_member_of_a_batch_that_is_dropped_can_be_read_by_its_position() {
+    for lost in [1, 3, 4] {
+        for member in 0..8 {
+            let (storage, parts) = batches();
+            flip(&storage, parts[lost][member].0.get() + 20);
+            let salvage = options().recovery(Recovery::Salvage).open_on(Arc::new(storage)).unwrap();
+            for (nth, (lsn, data)) in
+                parts.iter().enumerate().flat_map(|(nth, part)| part.iter().map(move |r| (nth, r)))
+            {
+                match salvage.read(*lsn) {
+                    Ok(record) => assert!(nth != lost && record.data == *data, "member {member}: {lsn} is read"),
+                    // Where the hole begins with the damaged record itself, that is what there is to say of it.
+                    Err(Error::Corrupt { lsn: at, .. }) => assert!(nth == lost && member == 0 && at == *lsn),
+                    Err(error) => assert!(nth == lost && matches!(error, Error::InvalidArgument(_)), "{error}"),
+                }
+            }
+        }
+    }
+}
+
 /// A log that was flushed and never synced, in two segments. The second one's entry sector did not reach the disk, or half
 /// of it, or all.
 fn power_cuts() -> Vec<(SimStorage, Records)> {

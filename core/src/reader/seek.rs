@@ -212,8 +212,10 @@ fn walk_to(source: &dyn Source, first: u64, epoch: u32, lsn: u64, end: u64) -> R
 pub(crate) fn read_record(source: &dyn Source, lsn: u64) -> Result<Record> {
     let (end, _) = source.end()?;
     let mut cursor = seek(source, lsn)?;
+    // The first member of a batch that a salvage passes over may be whole.
+    let dropped = source.holes().iter().any(|hole| hole.from == lsn);
     match cursor.step(end, Want::Payload)? {
-        Step::Record(found) if found.kind.is_user() => {
+        Step::Record(found) if found.kind.is_user() && !dropped => {
             Ok(Record { lsn: Lsn::new(lsn), kind: found.kind, data: cursor.payload(&found).to_vec() })
         }
         Step::Record(_) | Step::End => Err(Error::invalid(format!("no record begins at LSN {lsn}"))),
