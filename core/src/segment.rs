@@ -28,9 +28,7 @@ mod handles;
 mod name;
 
 pub(crate) use handles::Handles;
-pub(crate) use name::{
-    ASIDE_SUFFIX, BUFFER_NAME, LOCK_NAME, Name, aside_name, segment_name, spare_name, unfinished_name,
-};
+pub(crate) use name::{BUFFER_NAME, LOCK_NAME, Name, aside_name, segment_name, spare_name, unfinished_name};
 
 /// Zeros are written in pieces of this length; see `docs/durability.md` for what was measured.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
-use libwal::storage::SimStorage;
+use libwal::storage::{Fault, SimOp, SimStorage};
 use libwal::{Error, Lsn, Recovery, Report};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
@@ -213,6 +214,188 @@ fn a_repair_that_is_cut_off_while_it_drops_a_batch_drops_no_more_and_no_less() {
                 repair(&disk).unwrap();
                 only_the_second_is_left(&disk, &batches);
                 assert!(repair(&disk).unwrap().is_sound());
+            }
+            if done {
+                break;
+            }
+        }
+    }
+}
+
+/// A closed log of two epochs that lost the segment with the record that raised the epoch.
+fn without_an_epoch_record() -> SimStorage {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    log.append_batch(&[vec![1; 3000], vec![2; 1080]]).unwrap();
+    log.sync().unwrap();
+    let killed = disk.kill();
+    disk.crash_after(0);
+    drop(log);
+    let log = open(&small(), &killed).unwrap();
+    for n in 0..12u8 {
+        log.append_and_sync(&[n; 700]).unwrap();
+    }
+    log.close().unwrap();
+    killed.remove_file(&segment_name(1));
+    killed
+}
+
+/// A log on a full disk: of its last segment only the newest control slot tells, and the header. Both are damaged.
+fn with_a_segment_that_no_slot_names() -> SimStorage {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    for n in 0..8u8 {
+        log.append_and_sync(&[n; 700]).unwrap();
+    }
+    disk.inject(Fault::new(SimOp::Create, 0, ErrorKind::StorageFull).sticky());
+    while log.append_and_sync(&[9; 700]).is_ok() {}
+    let (end, count) = (log.tail().unwrap().get(), records(&log).len());
+    let killed = disk.kill();
+    disk.crash_after(0);
+    drop(log);
+    let last = segment_name(end / 4096);
+    let newest = [0, 4096].into_iter().find(|&slot| {
+        let disk = killed.kill();
+        assert!(disk.flip_bit("LOCK", slot + 40, 1) && disk.flip_bit(&last, 20, 1));
+        let report = libwal::verify_on(Arc::new(disk), 1, &|_| {}).unwrap();
+        report.files.iter().any(|file| file.reason.contains("older"))
+    });
+    assert!(killed.flip_bit("LOCK", newest.expect("the other one is older") + 40, 1) && killed.flip_bit(&last, 20, 1));
+    assert_eq!(salvaged(&killed).len(), count);
+    killed
+}
+
+/// Damaged logs of all kinds.
+fn damaged() -> Vec<(&'static str, SimStorage)> {
+    let slot = |offset: u64| {
+        let (disk, _) = with_a_damaged_header();
+        assert!(disk.flip_bit("LOCK", offset + 40, 1));
+        disk
+    };
+    let batch = |len: usize, member: usize| {
+        let (disk, batches) = with_batches(len);
+        let lsn = batches[0][member].get() + 20;
+        assert!(disk.flip_bit(&segment_name(lsn / 4096), 4096 + lsn % 4096, 3));
+        disk
+    };
+    let entry = || {
+        let (disk, _) = with_a_damaged_header();
+        assert!(disk.flip_bit(&segment_name(2), 520, 1));
+        disk
+    };
+    let lock = || {
+        let (disk, _) = with_a_damaged_header();
+        disk.remove_file("LOCK");
+        disk
+    };
+    let length = || {
+        let (disk, _) = with_a_damaged_header();
+        assert!(disk.flip_bit(&segment_name(1), 20, 1), "as it was");
+        disk.write_file(&segment_name(2), &[&disk.read_file(&segment_name(2)).unwrap()[..], b"more"].concat());
+        disk
+    };
+    vec![
+        ("a length", length()),
+        ("a lost end", without_its_end()),
+        ("a header", with_a_damaged_header().0),
+        ("a header and a slot", slot(0)),
+        ("a header and the other slot", slot(4096)),
+        ("a header and an entry", entry()),
+        ("a header and the lock file", lock()),
+        ("a batch", batch(50, 1)),
+        ("a long batch", batch(1500, 2)),
+        ("an epoch record", without_an_epoch_record()),
+        ("a header that no slot names", with_a_segment_that_no_slot_names()),
+    ]
+}
+
+/// What a salvage reads.
+fn salvaged(disk: &SimStorage) -> Vec<(u64, Vec<u8>)> {
+    records(&open(&small().recovery(Recovery::Salvage), disk).unwrap())
+}
+
+/// Repairs until there is nothing to do, and loses the power then. What the last repair said is true.
+fn judge_after_the_last(disk: &SimStorage, all: &[(u64, Vec<u8>)], what: &str) {
+    let mut repairs = 1;
+    while !repair(disk).unwrap_or_else(|error| panic!("{what}: {error}")).is_sound() {
+        repairs += 1;
+        assert!(repairs < 3, "{what}: it never ends");
+    }
+    for seed in 0..6 {
+        let cut = disk.crash(seed);
+        let report = libwal::verify_on(Arc::new(cut.clone()), 1, &|_| {}).unwrap();
+        assert!(report.is_sound(), "{what}, crash {seed}: {report:?}");
+        assert_eq!(asides(&cut), 0, "{what}, crash {seed}");
+        let log = open(&small(), &cut).unwrap_or_else(|error| panic!("{what}, crash {seed}: {error}"));
+        assert!(records(&log) == all, "{what}, crash {seed}");
+    }
+}
+
+/// The page cache shows what a repair wrote that was killed, and the next one finds nothing to do.
+#[test]
+fn what_a_killed_repair_wrote_is_durable_once_the_next_one_finds_the_log_sound() {
+    for (name, damaged) in damaged() {
+        let all = salvaged(&damaged);
+        for operations in 0.. {
+            let disk = damaged.kill();
+            disk.crash_after(operations);
+            let done = repair(&disk).is_ok();
+            judge_after_the_last(&disk.kill(), &all, &format!("{name}, {operations} operations"));
+            if done {
+                break;
+            }
+        }
+    }
+}
+
+/// The first is killed, and what it wrote is in the page cache; the power goes while the second one is at it.
+#[test]
+fn a_repair_that_loses_the_power_after_one_that_was_killed_loses_nothing() {
+    let chosen = ["a length", "a header that no slot names", "a long batch", "an epoch record"];
+    for (name, damaged) in damaged().into_iter().filter(|(name, _)| chosen.contains(name)) {
+        let all = salvaged(&damaged);
+        for killed_after in 0.. {
+            let first = damaged.kill();
+            first.crash_after(killed_after);
+            let done = repair(&first).is_ok();
+            for cut_after in (killed_after % 2..).step_by(2) {
+                let second = first.kill();
+                second.crash_after(cut_after);
+                let second_done = repair(&second).is_ok();
+                let what = format!("{name}, killed after {killed_after}, cut after {cut_after}");
+                for seed in 0..12 {
+                    assert!(salvaged(&second.crash(seed)) == all, "{what}, crash {seed}");
+                }
+                let cut = second.crash(12 + cut_after);
+                repair(&cut).unwrap_or_else(|error| panic!("{what}: {error}"));
+                let log = open(&small(), &cut).unwrap_or_else(|error| panic!("{what}: {error}"));
+                assert!(records(&log) == all, "{what}");
+                if second_done {
+                    break;
+                }
+            }
+            if done {
+                break;
+            }
+        }
+    }
+}
+
+/// After a sync that failed, what was written counts as clean: only writing it again makes it durable.
+#[test]
+fn what_a_repair_wrote_whose_sync_failed_is_written_again() {
+    for (name, damaged) in damaged() {
+        let all = salvaged(&damaged);
+        for nth in 0.. {
+            let mut done = false;
+            for seed in 0..6 {
+                let disk = SimStorage::with_seed(seed);
+                for file in damaged.names() {
+                    disk.write_file(&file, &damaged.read_file(&file).unwrap());
+                }
+                disk.inject(Fault::new(SimOp::Sync, nth, ErrorKind::Other));
+                done = repair(&disk).is_ok();
+                judge_after_the_last(&disk.kill(), &all, &format!("{name}, sync {nth}, seed {seed}"));
             }
             if done {
                 break;

@@ -77,7 +77,7 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Name::Lock => lock = true,
             // What it holds counts for nothing where there is no log.
             Name::Buffer => {}
-            Name::Other => others.push(name),
+            Name::Aside(_) | Name::Other => others.push(name),
         }
     }
     // A file system's own directory may stand in an otherwise empty one.

@@ -7,7 +7,7 @@ use super::FileDamage;
 use crate::error::{Error, Result};
 use crate::format::{Control, Entry, HEADER_SIZE, Identity};
 use crate::reader::open_or_aside;
-use crate::segment::{ASIDE_SUFFIX, LOCK_NAME, Name, aside_name, read_control, segment_name};
+use crate::segment::{LOCK_NAME, Name, aside_name, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
 /// How many segments may be missing where others are there. What names more of them, a control slot or a file's name, is not
@@ -90,15 +90,7 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
 /// The index of a segment, also of one that a repair has put aside.
 fn segment_index(name: &str) -> Option<u64> {
     match Name::parse(name) {
-        Name::Segment(index) => Some(index),
-        _ => aside_index(name),
-    }
-}
-
-/// The index of a segment that a repair has put aside.
-pub(super) fn aside_index(name: &str) -> Option<u64> {
-    match Name::parse(name.strip_suffix(ASIDE_SUFFIX)?) {
-        Name::Segment(index) => Some(index),
+        Name::Segment(index) | Name::Aside(index) => Some(index),
         _ => None,
     }
 }

@@ -1,23 +1,30 @@
 //! Making a damaged log whole again: what cannot be read becomes padding.
 //!
-//! The order: copies of everything that is about to change, durably, outside the log; then each damaged file is built anew
-//! beside the old one and takes its place; then the control slots; then the padding's header words; then the entry sectors,
-//! from a walk over the mended stream; then zeros over what the padding covers. An interruption leaves a log that can be
-//! mended again.
+//! The order, each step durable before the next:
+//!
+//! 1. Copies of everything that is about to change, outside the log.
+//! 2. What a repair before this one may have written, and not come to sync: this one judges by what the page cache shows.
+//! 3. The control slots. What they name from now on is found damaged, also where the damage itself told that it is there.
+//! 4. Each damaged file is built anew beside the old one and takes its place.
+//! 5. The padding's header words.
+//! 6. The entry sectors, from a walk over the mended stream.
+//! 7. Zeros over what the padding covers; what was put aside goes.
+//!
+//! An interruption leaves a log that can be mended again. One that is sound already gets steps 2 and 7 only.
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
 
 use super::Report;
-use super::files::{State, aside_index};
+use super::files::State;
 use super::scan::{Bad, Scan};
 use crate::error::{Error, Result};
 use crate::format::{
-    CONTROL_SIZE, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId, MARKER_RECORD_SIZE, SECTOR, Seal,
-    Word,
+    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId,
+    MARKER_RECORD_SIZE, SECTOR, Seal, Word,
 };
 use crate::reader::{Cursor, Hole, Input, Step, Want, open_or_aside};
-use crate::segment::{LOCK_NAME, Segment, aside_name, segment_name, store_control, unfinished_name};
+use crate::segment::{LOCK_NAME, Name, Segment, aside_name, segment_name, store_control, unfinished_name};
 use crate::storage::{Mode, Storage, StorageFile};
 
 const PIECE: usize = 1 << 20;
@@ -29,16 +36,30 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     let lock = take_lock(&**storage)?;
     let scan = Scan::settled(storage, 1, &|_| {})?;
     let report = scan.report(storage);
+    if !report.is_sound() {
+        keep_copies(storage, keep, &scan)?;
+    }
+    make_durable(storage, &*lock, &scan)?;
     if report.is_sound() {
         // A repair that was cut off may have left no more to do than this.
         clear(storage, &scan, &scan.padding)?;
-        remove_asides(&**storage, &scan)?;
+        remove_asides(&**storage)?;
         return Ok(report);
     }
-    keep_copies(storage, keep, &scan)?;
+    write_control(&**storage, &*lock, &scan)?;
     for state in scan.files.segments.iter().filter(|state| state.damaged) {
         rebuild(&**storage, &scan, state)?;
     }
+    let padding = fill_holes(&**storage, &scan)?;
+    write_entries(storage, &scan)?;
+    // Only now: an entry sector may have named a record in a hole, and would lead to zeros.
+    clear(storage, &scan, &[&scan.padding[..], &padding].concat())?;
+    remove_asides(&**storage)?;
+    Ok(report)
+}
+
+/// Step 3.
+fn write_control(storage: &dyn Storage, lock: &dyn StorageFile, scan: &Scan) -> Result<()> {
     let mut control = scan.files.control;
     control.clean_end = None;
     control.end = control.end.max(scan.end.div_ceil(1 << control.shift));
@@ -52,16 +73,48 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     // log's.
     for _ in 0..2 {
         control.sequence += 1;
-        store_control(&*lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
+        store_control(lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
     }
     // The lock file may be a new one.
-    storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))?;
-    let padding = fill_holes(&**storage, &scan)?;
-    write_entries(storage, &scan)?;
-    // Only now: an entry sector may have named a record in a hole, and would lead to zeros.
-    clear(storage, &scan, &[&scan.padding[..], &padding].concat())?;
-    remove_asides(&**storage, &scan)?;
-    Ok(report)
+    storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))
+}
+
+/// Step 2. Nothing here changes what the files are seen to hold. Written again, not only synced: after a sync that failed,
+/// the page counts as clean. First the control slots: the next step overwrites the one that is not believed, and the disk
+/// may know no other. The directory before anything is removed: what was put aside may be all that it knows of a segment.
+fn make_durable(storage: &Arc<dyn Storage>, lock: &dyn StorageFile, scan: &Scan) -> Result<()> {
+    for offset in CONTROL_SLOT_OFFSETS {
+        let written = write_again(lock, offset, SECTOR).and_then(|()| lock.sync());
+        written.map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
+    }
+    // What a repair writes, as far as it is seen: the first word of padding, epoch records, entry sectors.
+    let words = scan.padding.iter().map(|&(from, _)| (from, from + HEADER_WORD as u64));
+    let records = scan.epoch_records.iter().map(|&from| (from, from + MARKER_RECORD_SIZE));
+    let written: Vec<(u64, u64)> = words.chain(records).collect();
+    let shift = scan.files.control.shift;
+    // The others are built anew.
+    for state in scan.files.segments.iter().filter(|state| !state.damaged) {
+        let segment = Segment::open(&**storage, state.index, Mode::Write)?;
+        let again = |offset, len| {
+            let written = write_again(&*segment.file, offset, len);
+            written.map_err(|error| Error::io("write", &segment.path, error))
+        };
+        again(SECTOR as u64, SECTOR)?;
+        let (base, end) = (state.index << shift, (state.index + 1) << shift);
+        for (from, to) in written.iter().map(|&(from, to)| (from.max(base), to.min(end))).filter(|(from, to)| from < to)
+        {
+            again(HEADER_SIZE + (from - base), (to - from) as usize)?;
+        }
+        segment.sync()?;
+    }
+    storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))
+}
+
+/// Writes over at most `len` bytes what stands there.
+fn write_again(file: &dyn StorageFile, offset: u64, len: usize) -> std::io::Result<()> {
+    let mut bytes = vec![0; len];
+    let read = file.read_at(&mut bytes, offset)?;
+    file.write_all_at(&mut [IoSlice::new(&bytes[..read])], offset)
 }
 
 fn take_lock(storage: &dyn Storage) -> Result<Arc<dyn StorageFile>> {
@@ -196,13 +249,13 @@ fn remove_if_there(storage: &dyn Storage, name: &str) -> Result<()> {
     }
 }
 
-/// Removes what a repair put aside and, cut off, did not come to remove. Every segment of the log has its name by now, and
-/// one below the head is the log's no more.
-fn remove_asides(storage: &dyn Storage, scan: &Scan) -> Result<()> {
+/// Removes what a repair put aside and, cut off, did not come to remove. By now each has been built anew under its name, or is
+/// no segment of the log any more.
+fn remove_asides(storage: &dyn Storage) -> Result<()> {
     let dir = storage.path();
     let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
     let mut removed = false;
-    for name in names.iter().filter(|name| aside_index(name).is_some_and(|index| index < scan.files.control.end)) {
+    for name in names.iter().filter(|name| matches!(Name::parse(name), Name::Aside(_))) {
         remove_if_there(storage, name)?;
         removed = true;
     }
@@ -258,24 +311,18 @@ fn clear(storage: &Arc<dyn Storage>, scan: &Scan, padding: &[(u64, u64)]) -> Res
     Ok(())
 }
 
-/// The same from `at` to `end`, in one segment. What is zero already is not written.
+/// The same from `at` to `end`, in one segment.
 fn clear_in_segment(storage: &dyn Storage, shift: u32, mut at: u64, end: u64) -> Result<()> {
     let segment = Segment::open(storage, at >> shift, Mode::Write)?;
-    let mut buffer = vec![0; usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
-    let mut written = false;
+    let zeros = vec![0; usize::try_from(end - at).unwrap_or(PIECE).min(PIECE)];
     while at < end {
-        let wanted = usize::try_from(end - at).unwrap_or(PIECE).min(buffer.len());
-        let (piece, offset) = (&mut buffer[..wanted], HEADER_SIZE + (at & ((1 << shift) - 1)));
-        let read = segment.file.read_at(piece, offset).map_err(|error| Error::io("read", &segment.path, error))?;
-        if piece[..read].iter().any(|&byte| byte != 0) {
-            piece.fill(0);
-            let done = segment.file.write_all_at(&mut [IoSlice::new(piece)], offset);
-            done.map_err(|error| Error::io("write", &segment.path, error))?;
-            written = true;
-        }
-        at += wanted as u64;
+        let piece = &zeros[..usize::try_from(end - at).unwrap_or(PIECE).min(zeros.len())];
+        // Also where zeros stand already: those of a repair before this one may be in the page cache only.
+        let done = segment.file.write_all_at(&mut [IoSlice::new(piece)], HEADER_SIZE + (at & ((1 << shift) - 1)));
+        done.map_err(|error| Error::io("write", &segment.path, error))?;
+        at += piece.len() as u64;
     }
-    if written { segment.sync() } else { Ok(()) }
+    segment.sync()
 }
 
 /// Writes the entry sector of every segment that the mended stream enters and whose own is not right.

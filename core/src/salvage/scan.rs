@@ -65,6 +65,8 @@ struct RangeScan {
     batch: Option<Open>,
     /// The padding, ascending: from where to where.
     padding: Vec<(u64, u64)>,
+    /// Where epoch records begin.
+    epoch_records: Vec<u64>,
     /// Whether the last padding, or an epoch record, reaches into the next range: a repair was cut off before it wrote the
     /// entry sectors, and those name records that it dropped.
     reaches: bool,
@@ -86,6 +88,8 @@ pub(super) struct Scan {
     claim: u64,
     /// All padding below the end, ascending: from where to where.
     pub(super) padding: Vec<(u64, u64)>,
+    /// Where the epoch records below the end begin.
+    pub(super) epoch_records: Vec<u64>,
     /// Epoch records of a repair that was cut off before it wrote the entry sectors, of which one points inside.
     reaching: Vec<(u64, u64)>,
     /// The segments that the stream durably entered and whose entry sector does not say so, or names what is padding now.
@@ -195,6 +199,7 @@ impl Scan {
             torn: last.is_some_and(|scan| scan.followed),
             claim,
             padding: scans.iter().flat_map(|scan| scan.padding.clone()).collect(),
+            epoch_records: scans.iter().flat_map(|scan| scan.epoch_records.clone()).collect(),
             reaching: scans.iter().filter_map(|scan| scan.reaching).collect(),
             without_entry: Vec::new(),
             files,
@@ -212,6 +217,7 @@ impl Scan {
         }
         scan.torn &= scan.files.control.clean_end.is_none();
         scan.padding.retain(|&(_, to)| to <= scan.end);
+        scan.epoch_records.retain(|&from| from < scan.end);
         scan.without_entry = scan.missing_entries();
         scan
     }
@@ -445,6 +451,9 @@ impl RangeScan {
     fn note(&mut self, found: &crate::reader::Found, cursor: &Cursor, batch: &mut Option<Open>) {
         match found.kind {
             Kind::Commit | Kind::Epoch => {
+                if found.kind == Kind::Epoch {
+                    self.epoch_records.push(found.lsn);
+                }
                 if let Ok(marker) = Durability::parse(cursor.payload(found)) {
                     self.claim = self.claim.max(marker.durable);
                 }

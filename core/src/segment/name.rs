@@ -8,7 +8,7 @@ const SEGMENT_SUFFIX: &str = ".wal";
 const SPARE_SUFFIX: &str = ".spare";
 const NEW_SUFFIX: &str = ".new";
 /// What a repair appends to the name of a damaged segment, until what it built of it has that name.
-pub(crate) const ASIDE_SUFFIX: &str = ".damaged";
+const ASIDE_SUFFIX: &str = ".damaged";
 /// How many of the smallest segments the longest stream has.
 const MOST_SEGMENTS: u64 = crate::lsn::Lsn::MAX.get() >> 12;
 
@@ -21,6 +21,8 @@ pub(crate) enum Name {
     Spare,
     /// A segment that a crash left unfinished.
     Unfinished,
+    /// A damaged segment that a repair has put aside.
+    Aside(u64),
     Buffer,
     Other,
 }
@@ -58,6 +60,10 @@ impl Name {
             (Some(index), _, _) => Name::Segment(index),
             (_, Some(_), _) => Name::Spare,
             (_, _, Some(_)) => Name::Unfinished,
+            _ if name.ends_with(ASIDE_SUFFIX) => match Name::parse(name.trim_end_matches(ASIDE_SUFFIX)) {
+                Name::Segment(index) if aside_name(index) == name => Name::Aside(index),
+                _ => Name::Other,
+            },
             _ if name == LOCK_NAME => Name::Lock,
             _ if name == BUFFER_NAME => Name::Buffer,
             _ => Name::Other,
