@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
+use libwal::format::{Control, Identity};
 use libwal::storage::{Fault, SimOp, SimStorage};
 use libwal::{Error, Lsn, Recovery, Report};
 
@@ -153,6 +154,67 @@ fn what_an_earlier_repair_put_aside_is_in_no_way() {
     disk.write_file(&aside, b"old");
     assert!(repair(&disk).unwrap().is_sound());
     assert_eq!(asides(&disk), 0);
+}
+
+/// What it was put aside for has the name.
+#[test]
+fn what_a_repair_put_aside_goes_with_the_next_open_or_repair() {
+    let (whole, all) = with_a_damaged_header();
+    repair(&whole).unwrap();
+    let lock = whole.read_file("LOCK").unwrap();
+    let slot = Control::parse(&lock[..512]).unwrap();
+    let (id, shift) = (slot.id, slot.shift);
+    // Below the end; and behind it, where a segment was made that no control slot came to name.
+    for index in [1, slot.end] {
+        for repairs in [false, true] {
+            let disk = whole.kill();
+            if index == slot.end {
+                let mut bytes = vec![0; 8192];
+                bytes[..512].copy_from_slice(&Identity { id, index, shift }.to_bytes());
+                disk.write_file(&segment_name(index), &bytes);
+            }
+            disk.write_file(&format!("{}.damaged", segment_name(index)), &disk.read_file(&segment_name(2)).unwrap());
+            if repairs {
+                assert!(repair(&disk).unwrap().is_sound());
+            } else {
+                assert!(records(&open(&small(), &disk).unwrap()) == all);
+            }
+            assert_eq!(asides(&disk), 0, "segment {index}, repairs {repairs}");
+        }
+    }
+}
+
+/// It may be all there is of a segment: an open that passed over it would begin a shorter log, or a new one.
+#[test]
+fn no_open_passes_over_what_was_put_aside() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    for n in 0..9u8 {
+        log.append_and_sync(&[n; 700]).unwrap();
+    }
+    let (all, killed) = (records(&log), disk.kill());
+    disk.crash_after(0);
+    drop(log);
+    for (lock, all_aside) in [(true, true), (false, true), (false, false)] {
+        let disk = killed.kill();
+        if !lock {
+            disk.write_file("LOCK", &[0; 8192]);
+        }
+        let last = disk.names().iter().filter(|name| name.ends_with(".wal")).count() as u64 - 1;
+        assert!(last > 0);
+        for index in if all_aside { 0..=last } else { last..=last } {
+            let name = segment_name(index);
+            disk.write_file(&format!("{name}.damaged"), &disk.read_file(&name).unwrap());
+            disk.remove_file(&name);
+        }
+        let before = disk.names();
+        let opened = open(&small(), &disk).map(drop);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{lock}, {all_aside}: {opened:?}");
+        assert_eq!(disk.names(), before);
+        assert!(!repair(&disk).unwrap().is_sound());
+        assert!(records(&open(&small(), &disk).unwrap()) == all);
+        assert_eq!(asides(&disk), 0);
+    }
 }
 
 /// A closed log with a batch of eight over several segments, or in one, and another one right behind it. Returns the positions of both.

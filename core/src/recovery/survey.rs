@@ -9,7 +9,7 @@ use crate::format::{
     Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, HeaderError, Invalid, Kind, MARKER_RECORD_SIZE, Word,
 };
 use crate::reader::{Cursor, Input, Step, Want};
-use crate::segment::{LOCK_NAME, Name, Segment, header_error, read_control, segment_name};
+use crate::segment::{LOCK_NAME, Name, Segment, aside_name, header_error, read_control, segment_name};
 use crate::storage::{Mode, Storage};
 
 /// The files of a log, as their names and headers tell.
@@ -22,7 +22,8 @@ pub(crate) struct Files {
     /// One past the index of the last segment whose entry sector holds anything, if only damage.
     pub(super) entered: u64,
     pub(crate) spares: Vec<String>,
-    /// Left-overs: unfinished segments, segments below the head, a finished segment that was never offered to appends.
+    /// Left-overs: unfinished segments, segments below the head, a finished segment that was never offered to appends, and what
+    /// a repair that was cut off has put aside.
     pub(crate) leftovers: Vec<String>,
 }
 
@@ -67,7 +68,8 @@ pub(crate) struct Entered {
 pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     let dir = storage.path();
     let names = storage.list().map_err(|error| Error::io("list", &dir, error))?;
-    let (mut segments, mut spares, mut leftovers, mut others) = (BTreeSet::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut segments, mut asides) = (BTreeSet::new(), BTreeSet::new());
+    let (mut spares, mut leftovers, mut others) = (Vec::new(), Vec::new(), Vec::new());
     let mut lock = false;
     for name in names {
         match Name::parse(&name) {
@@ -77,12 +79,13 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Name::Lock => lock = true,
             // What it holds counts for nothing where there is no log.
             Name::Buffer => {}
-            Name::Aside(_) | Name::Other => others.push(name),
+            Name::Aside(index) => drop(asides.insert(index)),
+            Name::Other => others.push(name),
         }
     }
     // A file system's own directory may stand in an otherwise empty one.
     others.retain(|name| name != "lost+found");
-    let creating = segments.is_empty() && spares.is_empty();
+    let creating = segments.is_empty() && spares.is_empty() && asides.is_empty();
     let control = if lock { read_lock(storage, creating)? } else { None };
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
         return match control {
@@ -90,6 +93,7 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             Some(control) if control.end > control.head || control.head != control.first_lsn >> control.shift => {
                 Err(missing(storage, &control, control.head))
             }
+            _ if !asides.is_empty() => Err(put_aside(storage, 0, asides.first())),
             Some(control) => Ok(Some(Files::without_segments(control, spares, leftovers))),
             None if others.is_empty() || lock => Ok(None),
             None => {
@@ -101,6 +105,11 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
         Some(control) => control,
         None => rebuilt(storage, first, last)?,
     };
+    if let Some(index) = asides.range(control.end..).find(|index| !segments.contains(index)) {
+        return Err(put_aside(storage, control.shift, Some(index)));
+    }
+    // All others are what segments were built from that have their names now: each up to the end has to be there, below.
+    leftovers.extend(asides.iter().map(|&index| aside_name(index)));
     for &index in segments.range(..control.head) {
         leftovers.push(segment_name(index));
     }
@@ -136,6 +145,13 @@ fn is_there(storage: &dyn Storage, index: u64) -> Result<bool> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         Err(error) => Err(Error::io("open", storage.path().join(name), error)),
     }
+}
+
+/// The error for a segment that a repair has put aside where nothing has its name, and no control slot tells of it either.
+fn put_aside(storage: &dyn Storage, shift: u32, index: Option<&u64>) -> Error {
+    let index = index.copied().unwrap_or_default();
+    let path = storage.path().join(aside_name(index));
+    Error::corrupt(index << shift, path, "a repair that was cut off has put the segment aside")
 }
 
 fn missing(storage: &dyn Storage, control: &Control, index: u64) -> Error {
