@@ -156,3 +156,28 @@ fn a_repair_that_is_cut_off_behind_its_epoch_record_is_finished() {
         }
     }
 }
+
+/// The lock file is gone, and one of the files, perhaps the first, is another log's.
+#[test]
+fn a_foreign_segment_does_not_make_the_log_another_one() {
+    for foreign in 0..3 {
+        let [disk, other] = [0, 100].map(|first: u8| {
+            let disk = SimStorage::new();
+            let log = open(&small(), &disk).unwrap();
+            for n in first..first + 20 {
+                log.append_and_sync(&[n; 700]).unwrap();
+            }
+            log.close().unwrap();
+            disk
+        });
+        let all = salvaged(&disk);
+        disk.remove_file("LOCK");
+        disk.write_file(&segment_name(foreign), &other.read_file(&segment_name(foreign)).unwrap());
+        let lost = |lsn: u64| lsn < (foreign + 1) << 12 && lsn + 708 > foreign << 12;
+        let kept: Vec<u64> = all.into_iter().filter(|&lsn| !lost(lsn)).collect();
+        assert_eq!(salvaged(&disk), kept, "segment {foreign}");
+        repair(&disk).unwrap();
+        let left: Vec<_> = records(&open(&small(), &disk).unwrap()).into_iter().map(|(lsn, _)| lsn).collect();
+        assert_eq!(left, kept, "segment {foreign}");
+    }
+}

@@ -127,26 +127,34 @@ fn agree(storage: &dyn Storage, control: &Control, indexes: &[u64]) -> Result<bo
     Ok(agreeing >= others)
 }
 
-/// What the control slots would say, from the first segment with a valid identity.
+/// What the control slots would say, from the identity that most segments have: one file may be another log's.
 fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
+    let mut found: Vec<(Identity, u64)> = Vec::new();
     for &index in indexes {
         let Some(identity) = identity(storage, index)? else { continue };
-        let (first, last) = (indexes[0], indexes[indexes.len() - 1]);
-        let base = first << identity.shift;
-        return Ok(Control {
-            sequence: 0,
-            id: identity.id,
-            shift: identity.shift,
-            first_lsn: base,
-            head: first,
-            end: last + 1,
-            durable: base,
-            checkpoint: None,
-            clean_end: None,
-            epoch: 0,
-        });
+        match found.iter_mut().find(|(other, _)| (other.id, other.shift) == (identity.id, identity.shift)) {
+            Some((_, times)) => *times += 1,
+            None => found.push((identity, 1)),
+        }
     }
-    Err(Error::invalid(format!("{} holds no log", storage.path().display())))
+    // Of several that are as frequent, the first.
+    let Some((identity, _)) = found.into_iter().rev().max_by_key(|&(_, times)| times) else {
+        return Err(Error::invalid(format!("{} holds no log", storage.path().display())));
+    };
+    let (first, last) = (indexes[0], indexes[indexes.len() - 1]);
+    let base = first << identity.shift;
+    Ok(Control {
+        sequence: 0,
+        id: identity.id,
+        shift: identity.shift,
+        first_lsn: base,
+        head: first,
+        end: last + 1,
+        durable: base,
+        checkpoint: None,
+        clean_end: None,
+        epoch: 0,
+    })
 }
 
 fn state(storage: &dyn Storage, control: &Control, index: u64) -> Result<(State, Option<String>)> {
