@@ -266,3 +266,66 @@ fn a_poisoned_log_keeps_its_lock_while_it_still_writes() {
     let read = |lsn| next.read(lsn).expect("a record").data;
     assert_eq!((read(first), read(lsn)), (b"first".to_vec(), b"next".to_vec()));
 }
+
+/// What a truncation, a close and the next handle have come to.
+#[derive(Clone, Copy, PartialEq, PartialOrd)]
+enum Come {
+    Written,
+    Truncating,
+    Freeing,
+    Closed,
+    OpenedByTheNext,
+}
+
+/// A truncation frees one segment after the other, and a close can come in between. What it did not come to is no longer its
+/// to touch: another handle may have the log by then.
+#[test]
+fn a_truncation_that_a_close_overtakes_touches_nothing_afterwards() {
+    let disk = SimStorage::new();
+    let come = Arc::new((Mutex::new(Come::Written), Condvar::new()));
+    let late = Arc::new(Mutex::new(Vec::new()));
+    let (seen_come, seen_late) = (Arc::clone(&come), Arc::clone(&late));
+    let storage = watched(&disk, move |seen| {
+        let Seen::ToRemove(name) = seen else { return };
+        let (lock, changed) = &*seen_come;
+        let mut now = lock.lock().expect("no panic");
+        match *now {
+            Come::Written => {}
+            Come::Truncating | Come::Freeing => {
+                *now = Come::Freeing;
+                changed.notify_all();
+                // The close waits for the same lock meanwhile, and gets it before the next segment does.
+                drop(changed.wait_timeout_while(now, Duration::from_millis(10), |now| *now < Come::Closed));
+            }
+            Come::Closed | Come::OpenedByTheNext => {
+                drop(changed.wait_while(now, |now| *now < Come::OpenedByTheNext).expect("no panic"));
+                seen_late.lock().expect("no panic").push(name.to_owned());
+            }
+        }
+    });
+    let (lock, changed) = &*come;
+    let reach = |next: Come| {
+        *lock.lock().expect("no panic") = next;
+        changed.notify_all();
+    };
+    let options = options().recycle(0);
+    let wal = options.clone().open_on(storage).expect("the log opens");
+    for n in 0..20u8 {
+        wal.append_and_sync(&[n; 1 << 16]).expect("synced");
+    }
+    reach(Come::Truncating);
+    let (truncating, tail) = (wal.clone(), wal.tail().expect("open"));
+    let truncation = thread::spawn(move || truncating.truncate_before(tail));
+    drop(changed.wait_while(lock.lock().expect("no panic"), |now| *now < Come::Freeing).expect("no panic"));
+    wal.close().expect("closed");
+    reach(Come::Closed);
+    let left = disk.names().iter().filter(|name| name.ends_with(".wal")).count();
+    assert!(left > 5, "the close has overtaken nothing: {left} segments");
+    let next = options.open_on(Arc::new(disk.clone())).expect("the next handle has the lock");
+    next.append_and_sync(b"next").expect("synced");
+    let names = disk.names();
+    reach(Come::OpenedByTheNext);
+    drop(truncation.join().expect("no panic"));
+    assert_eq!(*late.lock().expect("no panic"), [""; 0], "removed behind the back of the next handle");
+    assert_eq!(disk.names(), names);
+}
