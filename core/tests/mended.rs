@@ -128,6 +128,20 @@ fn a_first_record_at_the_base_of_the_head_is_found() {
     assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len());
 }
 
+/// Where the log began stood in the lock file: that it may be there, in epoch zero, is not to be made up.
+#[test]
+fn a_head_in_a_later_epoch_is_mended_without_the_lock_file() {
+    for behind in (0..80).step_by(8) {
+        let (disk, all) = with_a_damaged_entry(behind);
+        disk.remove_file("LOCK");
+        assert_eq!(salvaged(&disk), all, "{behind} bytes");
+        repair(&disk).unwrap_or_else(|error| panic!("{behind} bytes: {error}"));
+        assert!(repair(&disk).unwrap().is_sound(), "{behind} bytes");
+        let log = open(&small(), &disk).unwrap_or_else(|error| panic!("{behind} bytes: {error}"));
+        assert_eq!(records(&log).into_iter().map(|(lsn, _)| lsn).collect::<Vec<_>>(), all, "{behind} bytes");
+    }
+}
+
 /// The hole that lost an epoch record ends with the rest of a batch, which an entry sector names: behind the new epoch record's
 /// beginning.
 #[test]

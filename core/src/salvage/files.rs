@@ -142,15 +142,16 @@ fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
         return Err(Error::invalid(format!("{} holds no log", storage.path().display())));
     };
     let (first, last) = (indexes[0], indexes[indexes.len() - 1]);
-    let base = first << identity.shift;
     Ok(Control {
         sequence: 0,
         id: identity.id,
         shift: identity.shift,
-        first_lsn: base,
+        // Not known: at or below the oldest segment. Were it said to be that segment's base, the log would begin there, in
+        // epoch zero.
+        first_lsn: 0,
         head: first,
         end: last + 1,
-        durable: base,
+        durable: first << identity.shift,
         checkpoint: None,
         clean_end: None,
         epoch: 0,
