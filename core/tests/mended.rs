@@ -142,6 +142,25 @@ fn a_head_in_a_later_epoch_is_mended_without_the_lock_file() {
     }
 }
 
+/// The other segments say whose they are.
+#[test]
+fn a_header_with_an_absurd_version_is_damage_also_without_the_lock_file() {
+    for index in 0..5 {
+        let disk = SimStorage::new();
+        let log = open(&small(), &disk).unwrap();
+        for n in 0..40 {
+            log.append_and_sync(&[n; 400]).unwrap();
+        }
+        let all = records(&log);
+        log.close().unwrap();
+        disk.remove_file("LOCK");
+        assert!(disk.flip_bit(&segment_name(index), 9, 1));
+        let report = repair(&disk).unwrap_or_else(|error| panic!("segment {index}: {error}"));
+        assert!(report.damage.is_empty() && report.files.len() == 1, "{report:?}");
+        assert!(records(&open(&small(), &disk).unwrap()) == all, "segment {index}");
+    }
+}
+
 /// The hole that lost an epoch record ends with the rest of a batch, which an entry sector names: behind the new epoch record's
 /// beginning.
 #[test]

@@ -103,10 +103,16 @@ fn lock(storage: &dyn Storage) -> Result<Option<Control>> {
 
 /// What segment `index` says it is; `None` if it is gone, or its header page is damaged.
 fn identity(storage: &dyn Storage, index: u64) -> Result<Option<Identity>> {
-    match open_or_aside(storage, index).and_then(|segment| segment.header(0)) {
+    let segment = match open_or_aside(storage, index) {
+        Ok(segment) => segment,
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match segment.header(0) {
         Ok(header) => Ok(Some(header.identity)),
         Err(Error::Corrupt { .. }) => Ok(None),
-        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        // Garbage that looks like a newer version.
+        Err(Error::UnsupportedVersion { .. }) if !segment.identity_is_whole()? => Ok(None),
         Err(error) => Err(error),
     }
 }
