@@ -161,6 +161,48 @@ fn a_header_with_an_absurd_version_is_damage_also_without_the_lock_file() {
     }
 }
 
+/// What a recovery has shut out stands behind the end still, and a hole up to the end hides that the epoch was raised.
+#[test]
+fn damage_at_the_end_brings_nothing_back_that_was_shut_out() {
+    for close in [false, true] {
+        // Nothing is left in memory.
+        let options = small().shared_buffer(false);
+        let disk = SimStorage::new();
+        let log = open(&options, &disk).unwrap();
+        log.append_and_sync(b"kept").unwrap();
+        let torn: Vec<_> = (0..30u8).map(|n| log.append(&[n; 300]).unwrap().get()).collect();
+        log.flush().unwrap();
+        let disk = killed(&disk, log);
+        flip(&disk, torn[0] + 8);
+        let log = open(&options, &disk).unwrap();
+        for n in 0..3u8 {
+            log.append_and_sync(&[n; 300]).unwrap();
+        }
+        assert_eq!(records(&log).len(), 4);
+        let disk = if close {
+            log.close().unwrap();
+            disk
+        } else {
+            killed(&disk, log)
+        };
+        let mut bytes = disk.read_file(&segment_name(0)).unwrap();
+        bytes[4096 + torn[0] as usize..].fill(0);
+        disk.write_file(&segment_name(0), &bytes);
+        assert_eq!(salvaged(&disk), [0], "closed: {close}");
+        let report = repair(&disk).unwrap();
+        assert_eq!((report.records, report.damage.len(), report.damage[0].from.get()), (1, 1, torn[0]), "{report:?}");
+        assert!(report.tail.get() < 4096, "{report:?}");
+        assert!(repair(&disk).unwrap().is_sound());
+        for _ in 0..2 {
+            let log = open(&small(), &disk).unwrap();
+            assert_eq!(records(&log)[0], (0, b"kept".to_vec()));
+            assert!(records(&log).iter().all(|(lsn, data)| *lsn == 0 || data == b"new"), "closed: {close}");
+            log.append_and_sync(b"new").unwrap();
+            log.close().unwrap();
+        }
+    }
+}
+
 /// The hole that lost an epoch record ends with the rest of a batch, which an entry sector names: behind the new epoch record's
 /// beginning.
 #[test]

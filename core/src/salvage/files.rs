@@ -208,6 +208,12 @@ impl Files {
         storage.path().join(segment_name(position >> self.control.shift))
     }
 
+    /// The newest epoch that is known to have begun, or to have been about to.
+    pub(super) fn newest_epoch(&self) -> u32 {
+        let entries = self.segments.iter().filter_map(|state| state.entry).map(|entry| entry.epoch);
+        entries.fold(self.control.epoch, u32::max)
+    }
+
     /// The epochs that are known to have been in force, ascending.
     pub(super) fn epochs(&self) -> Vec<u32> {
         let entries = self.segments.iter().filter_map(|state| state.entry).map(|entry| entry.epoch);

@@ -204,11 +204,21 @@ impl Scan {
             without_entry: Vec::new(),
             files,
         };
-        if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim) {
-            // Nothing from here on was acknowledged: recovery cuts here.
-            (scan.end, scan.epoch, scan.torn) = (scan.bad[nth].hole.from, scan.bad[nth].epoch_before, true);
-            scan.tally = scan.bad[nth].before;
-            scan.bad.truncate(nth);
+        let newest = scan.files.newest_epoch();
+        // What a recovery has shut out is of an epoch before the newest, and all claims end in front of it.
+        let shut_out = |hole: Hole| hole.to >= claim && hole.epoch < newest;
+        if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim || shut_out(bad.hole)) {
+            // Nothing from here on was acknowledged, or from the claim on: recovery cuts here.
+            let bad = &mut scan.bad[nth];
+            (scan.end, scan.epoch, scan.torn) = (bad.hole.from, bad.epoch_before, true);
+            scan.tally = bad.before;
+            let lost = bad.hole.from < claim;
+            if lost {
+                // In the newest epoch, so that what is shut out stays it.
+                bad.hole = Hole { to: claim, epoch: newest, ..bad.hole };
+                (scan.end, scan.epoch) = (claim, newest);
+            }
+            scan.bad.truncate(nth + usize::from(lost));
         } else if scan.end < claim {
             let hole = Hole { from: scan.end, to: claim, epoch: scan.epoch };
             let reason = "acknowledged records are missing at the end".to_owned();
