@@ -3,8 +3,9 @@
 mod common;
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use common::watched::{Seen, watched};
 use common::{open, records, segment_name, small};
 use libwal::format::{Control, Identity};
 use libwal::storage::{Fault, SimOp, SimStorage};
@@ -66,6 +67,42 @@ fn a_control_slot_that_a_repair_tears_leaves_the_newest_one() {
         }
     }
     assert_eq!(torn, 2);
+}
+
+/// The slot that a killed repair wrote may be in the page cache only: then the other one is all that the disk knows.
+#[test]
+fn a_control_slot_that_is_torn_after_a_killed_repair_leaves_what_the_disk_knows() {
+    let damaged = without_its_end();
+    let end = libwal::verify_on(Arc::new(damaged.clone()), 1, &|_| {}).unwrap().tail;
+    let mut torn = 0;
+    for killed_after in 0.. {
+        let first = damaged.kill();
+        first.crash_after(killed_after);
+        let done = repair(&first).is_ok();
+        let second = first.kill();
+        let (images, disk) = (Arc::new(Mutex::new(Vec::new())), second.clone());
+        let kept = Arc::clone(&images);
+        let storage = watched(&second, move |seen| {
+            let Seen::ToWrite("LOCK", offset, bufs) = seen else { return };
+            for seed in 0..8 {
+                let image = disk.crash(seed);
+                let mut bytes = image.read_file("LOCK").unwrap();
+                bytes[offset as usize..][..56].copy_from_slice(&bufs[0][..56]);
+                image.write_file("LOCK", &bytes);
+                kept.lock().unwrap().push(image);
+            }
+        });
+        libwal::repair_on(storage, Arc::new(SimStorage::new())).unwrap();
+        for image in &*images.lock().unwrap() {
+            let report = libwal::verify_on(Arc::new(image.clone()), 1, &|_| {}).unwrap();
+            assert!((report.records, report.tail) == (15, end), "killed after {killed_after}: {report:?}");
+            torn += 1;
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(torn > 100, "{torn}");
 }
 
 /// A repair may find either slot damaged, also one whose sequence would be the higher one.
