@@ -14,7 +14,7 @@ use crate::publish::{Publish, Walker};
 use crate::reserve::Claim;
 use crate::ring::Ring;
 use crate::segment::Segments;
-use crate::stats::{Counters, count};
+use crate::stats::{Counters, count, read};
 use crate::storage::Memory;
 use crate::stream;
 use crate::watermark::Watermarks;
@@ -41,6 +41,8 @@ pub(crate) struct Flush {
     pub(crate) poison: Arc<Poison>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) seal: Seal,
+    /// Where the stream stood when the log was opened.
+    start: u64,
     state: Mutex<State>,
     waiting: AtomicU64,
     sleepers: Mutex<()>,
@@ -67,6 +69,7 @@ impl Flush {
             watermarks,
             poison,
             counters: Arc::default(),
+            start,
             state: Mutex::new(State { walker }),
             waiting: AtomicU64::new(0),
             sleepers: Mutex::new(()),
@@ -177,8 +180,7 @@ impl Flush {
             |base| if base == run.start() { base } else { run.entered.expect("the run reached a segment's end") };
         stream::write(&self.segments, run.start(), &[first, second], |base| self.entry(entered(base)))
             .map_err(|error| self.fail(error))?;
-        count(&self.counters.records, run.records);
-        count(&self.counters.bytes, len);
+        self.count(run.records, len);
         count(&self.counters.flushes, 1);
         self.released(run.end());
         Ok(len)
@@ -209,12 +211,33 @@ impl Flush {
         let entered = |base| starts[starts.partition_point(|&start| start < base)];
         stream::write(&self.segments, claim.position(), &parts, |base| self.entry(entered(base)))
             .map_err(|error| self.fail(error))?;
-        count(&self.counters.records, records.len() as u64);
-        count(&self.counters.bytes, claim.size());
+        self.count(records.len() as u64, claim.size());
         count(&self.counters.direct_writes, 1);
         self.publish.skip(&mut state.walker, claim.end());
         self.released(claim.end());
         Ok(())
+    }
+
+    /// Counts records that were written, before `flushed` moves. In this order: see [`Flush::flushed_records`].
+    fn count(&self, records: u64, bytes: u64) {
+        count(&self.counters.bytes, bytes);
+        self.counters.records.fetch_add(records, Ordering::Release);
+    }
+
+    /// `flushed`, and how many records were counted up to there.
+    ///
+    /// All of them are in the count, which is older than `flushed`. It holds more only in the moment before `flushed` follows;
+    /// then the bytes do as well. Acquire: pairs with the release in [`Flush::count`], so that the bytes are not older than the
+    /// records.
+    pub(crate) fn flushed_records(&self) -> (u64, u64) {
+        let flushed = self.watermarks.flushed.load();
+        let records = self.counters.records.load(Ordering::Acquire);
+        if self.start + read(&self.counters.bytes) == flushed {
+            return (flushed, records);
+        }
+        // Whoever is there is about to give the lock back.
+        let _state = self.state.lock();
+        (self.watermarks.flushed.load(), read(&self.counters.records))
     }
 
     /// Writes the last bytes of a log that is being closed, behind everything else, and makes them durable. They are no

@@ -7,8 +7,8 @@ use crate::primitive::{Counter, Ordering};
 
 const BUCKETS: usize = 40;
 
-/// Counters. Written by the flusher, the sync leader and waiting threads, never by an append on its fast path. Relaxed
-/// throughout: each is a number on its own.
+/// Counters. Written by the flusher, the sync leader and waiting threads, never by an append on its fast path. Relaxed:
+/// each is a number on its own; but for `records` and `bytes`, see [`Flush::flushed_records`](crate::flush::Flush::flushed_records).
 #[derive(Default)]
 pub(crate) struct Counters {
     pub(crate) records: Counter,

@@ -256,8 +256,7 @@ impl Sync {
         flush.flush_to(target)?;
         let from = self.durable();
         // Read before the sync begins: what is flushed while it runs may miss it.
-        let records = read(&flush.counters.records);
-        let upto = flush.watermarks.flushed.load();
+        let (upto, records) = flush.flushed_records();
         let begun = Instant::now();
         stream::sync(&flush.segments, from, upto).map_err(|error| self.poison().set(error))?;
         let took = begun.elapsed();
