@@ -256,3 +256,19 @@ fn a_foreign_segment_does_not_make_the_log_another_one() {
         assert_eq!(left, kept, "segment {foreign}");
     }
 }
+
+/// The header words behind the good record lead nowhere.
+#[test]
+fn a_record_between_two_bad_ones_is_found() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    let mut all: Vec<u64> = (0..10u8).map(|n| log.append(&[n; 100]).unwrap().get()).collect();
+    log.close().unwrap();
+    flip(&disk, all[3] + 20);
+    // The kind.
+    assert!(disk.flip_bit(&segment_name(0), 4096 + all[5] + 7, 7));
+    all.retain(|&lsn| ![3 * 112, 5 * 112].contains(&lsn));
+    assert_eq!(salvaged(&disk), all);
+    repair(&disk).unwrap();
+    assert_eq!(records(&open(&small(), &disk).unwrap()).len(), 8);
+}

@@ -26,6 +26,7 @@ mod crc;
 mod header;
 mod marker;
 mod record;
+mod unseal;
 
 pub(crate) use control::LAST_EPOCH;
 pub use control::{CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control};
@@ -36,6 +37,7 @@ pub use record::{
     Decoded, HEADER_WORD, Invalid, Kind, MAX_PAYLOAD, Seal, Word, decode, encode_word, read_record, record_size,
     write_record,
 };
+pub(crate) use unseal::{Sum, Unseal};
 
 /// The newest version of the format, and the only one so far. It stands in every segment header and in the control
 /// slots of the lock file.

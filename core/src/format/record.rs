@@ -135,7 +135,7 @@ impl Seal {
 pub struct Word {
     /// The checksum that the header word claims.
     pub crc: u32,
-    meta: u32,
+    pub(super) meta: u32,
 }
 
 impl Word {

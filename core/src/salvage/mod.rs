@@ -11,6 +11,7 @@ mod mend;
 mod ranges;
 mod scan;
 mod search;
+mod sums;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

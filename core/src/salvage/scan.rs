@@ -6,7 +6,7 @@ use std::thread;
 
 use super::files::{Files, files};
 use super::ranges::{Range, ranges};
-use super::search::{is_own, likely_kind, next_valid};
+use super::search::{Search, is_own, likely_kind};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
 use crate::format::{Durability, HEADER_WORD, Invalid, Kind};
@@ -358,6 +358,7 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
     let start = begun(batch, range.from);
     let epoch = range.epoch.unwrap_or(0);
     let mut scan = RangeScan { first_epoch: epoch, end: start, epoch, ..RangeScan::default() };
+    let mut search = Search::new(&input, range, epochs);
     let mut cursor = Cursor::new(input, range.from, epoch);
     let mut bad = range.epoch.is_none().then_some("the first record is unknown".to_owned());
     scan.drop_rest(&mut cursor, range.to, batch)?;
@@ -386,7 +387,7 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
         };
         let mut epoch_before = cursor.epoch();
         let from = if unknown { position } else { position + HEADER_WORD as u64 };
-        let found = next_valid(&cursor.input, from, range.to, epoch_before, epochs)?;
+        let found = search.next_valid(from, epoch_before)?;
         let next = found.or(range.next.map(|epoch| (range.to, epoch)));
         let Some((to, epoch)) = next else {
             // The last range: whether this is the end or damage is decided by the claims.

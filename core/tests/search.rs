@@ -1,0 +1,62 @@
+//! What the search for the next valid record reads: a small multiple of what there is, whatever stands there.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use common::random::Random;
+use common::watched::{Seen, watched};
+use common::{open, segment_name};
+use libwal::Options;
+use libwal::storage::SimStorage;
+
+const SEGMENT: u64 = 16 << 20;
+
+/// A log of one segment that its process left behind when it was killed, with `garbage` behind its end and zeros behind that.
+/// Returns how many bytes a verify reads of it, in how many pieces.
+fn read_by_verify(garbage: &[u8]) -> (u64, u64) {
+    let disk = SimStorage::new();
+    let log = open(&Options::new().segment_size(SEGMENT).buffer_size(64 << 10), &disk).unwrap();
+    log.append_and_sync(b"one").unwrap();
+    let end = log.tail().unwrap().get();
+    let left = disk.kill();
+    disk.crash_after(0);
+    drop(log);
+    let mut bytes = left.read_file(&segment_name(0)).unwrap();
+    let at = (4096 + end) as usize;
+    bytes[at..at + garbage.len()].copy_from_slice(garbage);
+    left.write_file(&segment_name(0), &bytes);
+
+    let counts = Arc::new([AtomicU64::new(0), AtomicU64::new(0)]);
+    let counted = Arc::clone(&counts);
+    let disk = watched(&left, move |seen| {
+        if let Seen::HasRead(_, _, bytes) = seen {
+            let read = counted[0].fetch_add(bytes.len() as u64, Ordering::Relaxed) + bytes.len() as u64;
+            counted[1].fetch_add(1, Ordering::Relaxed);
+            assert!(read < 100 * SEGMENT, "it reads without end");
+        }
+    });
+    let report = libwal::verify_on(disk, 1, &|_| {}).unwrap();
+    assert!(report.is_sound() && report.records == 1, "{report:?}");
+    (counts[0].load(Ordering::Relaxed), counts[1].load(Ordering::Relaxed))
+}
+
+#[test]
+fn garbage_is_read_a_few_times() {
+    let mut random = Random::new(1);
+    let garbage: Vec<u8> = (0..4 << 17).flat_map(|_| random.next().to_le_bytes()).collect();
+    let (bytes, pieces) = read_by_verify(&garbage);
+    assert!(bytes < 4 * SEGMENT, "{bytes} bytes");
+    // One in 80 words of random bytes has a kind, and a length that ends in the segment.
+    assert!(pieces < SEGMENT / 512, "{pieces} pieces");
+}
+
+/// Each word is a header word that leads to another one, far away.
+#[test]
+fn words_that_all_look_like_header_words_are_read_a_few_times() {
+    let garbage: Vec<u8> = (0..4_u64 << 17).flat_map(|nth| (0x1010_0000 << 32 | nth).to_le_bytes()).collect();
+    let (bytes, pieces) = read_by_verify(&garbage);
+    assert!(bytes < 4 * SEGMENT, "{bytes} bytes");
+    assert!(pieces < SEGMENT / 512, "{pieces} pieces");
+}
