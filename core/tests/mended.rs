@@ -257,6 +257,29 @@ fn a_foreign_segment_does_not_make_the_log_another_one() {
     }
 }
 
+/// Several epochs begin and end inside a segment.
+#[test]
+fn records_of_an_epoch_that_no_entry_sector_names_are_found() {
+    let mut disk = SimStorage::new();
+    let mut all = Vec::new();
+    for epoch in 0..4u8 {
+        let log = open(&small(), &disk).unwrap();
+        for n in 0..4u8 {
+            all.push(log.append(&[epoch * 10 + n; 40]).unwrap().get());
+        }
+        log.sync().unwrap();
+        disk = killed(&disk, log);
+    }
+    // The epoch records in front of each epoch's first record, one at a time and all together.
+    for lost in [&[4][..], &[8], &[12], &[4, 8], &[4, 8, 12]] {
+        let disk = disk.kill();
+        lost.iter().for_each(|&nth| flip(&disk, all[nth] - 32 + 10));
+        assert_eq!(salvaged(&disk), all, "{lost:?}");
+        repair(&disk).unwrap();
+        assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len(), "{lost:?}");
+    }
+}
+
 /// The header words behind the good record lead nowhere.
 #[test]
 fn a_record_between_two_bad_ones_is_found() {

@@ -14,6 +14,8 @@ const SHORT: u64 = 64 << 10;
 const SHORT_IN_FORCE: u64 = 1 << 20;
 /// So many plausible header words in a row behind a longer record make up for its length.
 const FOLLOWED: u32 = 12;
+/// Epochs that nothing names are believed this far from those in force at both ends of a range.
+const UNNAMED: u32 = 64;
 /// How many header words are followed to tell what a hole held.
 const MOST_FOLLOWED: u32 = 1 << 16;
 /// How much is looked at at once, first and at most: next to one bad record stands a good one as a rule.
@@ -34,9 +36,9 @@ const MOST_LONGER: usize = 1 << 18;
 ///
 /// | of a size up to | candidates | epochs | followed by | probability |
 /// |---|---|---|---|---|
-/// | 64 KiB | 1.4e4 | 129, say | anything | 4e-4 |
+/// | 64 KiB | 1.4e4 | 129 | anything | 4e-4 |
 /// | 1 MiB | 2.3e5 | 1 | anything | 5e-5 |
-/// | 256 MiB | 5.9e7 | 129, say | 12 header words, of which each is plausible one time in 2.3 | 9e-5 |
+/// | 256 MiB | 5.9e7 | 129 | 12 header words, of which each is plausible one time in 2.3 | 9e-5 |
 ///
 /// Together that is once in 1800 GiB; and with few epochs, or where there is an entry sector for every 64 MiB, far more rarely.
 /// The old records of a recycled segment are no such candidates: an LSN that differs in at most 32 neighbouring bits makes
@@ -197,12 +199,14 @@ impl<'a> Search<'a> {
         Ok(found)
     }
 
-    /// Whether there may be records of `candidate` behind a position where `epoch` is in force. Epochs only rise.
+    /// Whether there may be records of `candidate` behind a position where `epoch` is in force. Epochs only rise. No entry
+    /// sector names an epoch that began and ended inside a segment, or the one of a damaged sector.
     fn is_possible(&self, candidate: u32, epoch: u32) -> bool {
-        candidate == epoch
-            || (candidate > epoch
-                && self.next.is_none_or(|next| candidate <= next)
-                && self.epochs.binary_search(&candidate).is_ok())
+        let last = self.next.or(self.epochs.last().copied()).map_or(epoch, |last| last.max(epoch));
+        (epoch..=last).contains(&candidate)
+            && (candidate - epoch <= UNNAMED
+                || last - candidate <= UNNAMED
+                || self.epochs.binary_search(&candidate).is_ok())
     }
 
     /// Whether the record at `lsn`, which begins with `word`, is valid in the epoch `candidate`, and more than chance.
