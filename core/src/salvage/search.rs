@@ -40,7 +40,7 @@ const MOST_LONGER: usize = 1 << 18;
 /// | 1 MiB | 2.3e5 | 1 | anything | 5e-5 |
 /// | 256 MiB | 5.9e7 | 129 | 12 header words, of which each is plausible one time in 2.3 | 9e-5 |
 ///
-/// Together that is once in 1800 GiB; and with few epochs, or where there is an entry sector for every 64 MiB, far more rarely.
+/// Together that is once in 1700 GiB; and with few epochs, or where there is an entry sector for every 64 MiB, far more rarely.
 /// The old records of a recycled segment are no such candidates: an LSN that differs in at most 32 neighbouring bits makes
 /// another checksum in whichever epoch, and so the true epoch does not come out, but any other.
 pub(super) struct Search<'a> {
