@@ -12,35 +12,70 @@ use libwal::{Error, Recovery, Report, Wal};
 
 type Records = Vec<(u64, Vec<u8>)>;
 
-/// A log of up to 80 records, or batches of so many each, closed cleanly or killed, perhaps truncated.
-fn log(random: &mut Random) -> (SimStorage, Records, usize) {
-    let disk = SimStorage::with_seed(random.next());
-    let wal = open(&small(), &disk).expect("a new log");
-    let batch = random.pick(&[1, 1, 3]);
-    for n in 0..1 + random.below(80) {
+/// A log of one or more lives, which end with a close, a kill, or a loss of power; with records, batches and checkpoints,
+/// perhaps truncated, and then in recycled files.
+struct Log {
+    disk: SimStorage,
+    all: Records,
+    /// The positions of the records that were appended together.
+    batches: Vec<Vec<u64>>,
+}
+
+impl Log {
+    fn new(random: &mut Random) -> Log {
+        let mut disk = SimStorage::with_seed(random.next());
+        let (mut all, mut batches) = (Records::new(), Vec::new());
+        let first = random.pick(&[0, 0, 8, 4096, 6000]);
+        let lives = random.pick(&[1, 1, 2, 4]);
+        for life in 0..lives {
+            let wal = open(&small().first_lsn(first.into()), &disk).expect("the log opens");
+            live(random, &wal, &mut batches);
+            all = records(&wal);
+            match random.below(if life + 1 < lives { 3 } else { 2 }) {
+                0 => wal.close().expect("closed"),
+                end => {
+                    let left = if end == 1 { disk.kill() } else { disk.crash(random.next()) };
+                    disk.crash_after(0);
+                    drop(wal);
+                    disk = left;
+                }
+            }
+        }
+        Log { disk, all, batches }
+    }
+
+    /// Those of `read` of whose batch nothing is missing there.
+    fn whole(&self, read: &Records) -> Records {
+        let there =
+            |lsn: &u64| read.iter().any(|record| record.0 == *lsn) || self.all.iter().all(|record| record.0 != *lsn);
+        let whole = |lsn: u64| {
+            let batch = self.batches.iter().rev().find(|batch| batch.contains(&lsn)).expect("appended");
+            batch.iter().all(there)
+        };
+        read.iter().filter(|record| whole(record.0)).cloned().collect()
+    }
+}
+
+/// Appends to the log, up to 60 times, and truncates it now and then.
+fn live(random: &mut Random, wal: &Wal, batches: &mut Vec<Vec<u64>>) {
+    for n in 0..1 + random.below(60) {
         let len = random.pick(&[0, 10, 100, 900, 6000]);
-        if batch == 1 {
-            wal.append(&vec![n as u8; len]).expect("appended");
-        } else {
-            wal.append_batch(&vec![vec![n as u8; len]; batch]).expect("appended");
+        match random.below(12) {
+            0 => batches.push(vec![wal.checkpoint(&vec![n as u8; len]).expect("taken").get()]),
+            1..=3 => {
+                let lsns = wal.append_batch(&vec![vec![n as u8; len]; 3]).expect("appended");
+                batches.push(lsns.into_iter().map(|lsn| lsn.get()).collect());
+            }
+            _ => batches.push(vec![wal.append(&vec![n as u8; len]).expect("appended").get()]),
         }
         if random.one_in(4) {
             wal.sync().expect("synced");
         }
+        if random.one_in(20) {
+            let all = records(wal);
+            wal.truncate_before(all[random.below(all.len() as u64) as usize].0.into()).expect("truncated");
+        }
     }
-    if random.one_in(3) {
-        wal.sync().expect("synced");
-        let all = records(&wal);
-        wal.truncate_before(all[random.below(all.len() as u64) as usize].0.into()).expect("truncated");
-    }
-    let all = records(&wal);
-    if random.one_in(2) {
-        wal.close().expect("closed");
-        return (disk, all, batch);
-    }
-    let killed = disk.kill();
-    drop(wal);
-    (killed, all, batch)
 }
 
 /// Damages one file in one of many ways.
@@ -85,7 +120,7 @@ fn is_part_of(read: &Records, all: &Records) -> bool {
 
 fn check(seed: u64) {
     let mut random = Random::new(seed);
-    let (disk, all, _) = log(&mut random);
+    let Log { disk, all, .. } = Log::new(&mut random);
     for _ in 0..random.pick(&[1, 1, 2, 4]) {
         damage(&mut random, &disk);
     }
@@ -130,28 +165,22 @@ fn arbitrary_damage_is_told_read_around_and_mended() {
 /// What a salvage reads of the damaged log is read after a repair that was cut off, and after the next one.
 fn check_cut_off(seed: u64) {
     let mut random = Random::new(seed);
-    let (disk, all, batch) = log(&mut random);
+    let log = Log::new(&mut random);
+    let (disk, all) = (&log.disk, &log.all);
     for _ in 0..random.pick(&[1, 1, 2, 4]) {
-        damage(&mut random, &disk);
+        damage(&mut random, disk);
     }
-    if verify(&disk).is_err() {
+    if verify(disk).is_err() {
         return;
     }
     // All of it durable, and without the buffer: what the power takes then is the repair's.
-    let files = contents(&disk);
+    let files = contents(disk);
     let disk = SimStorage::with_seed(seed);
     files.iter().for_each(|(name, bytes)| disk.write_file(name, bytes));
     let salvage = |disk: &SimStorage| records(&open(&small().recovery(Recovery::Salvage), disk).expect("salvaged"));
     let repair = |disk: &SimStorage| libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()));
     // What is left of a batch whose beginning is lost may be dropped by the next one.
-    let mut salvaged = salvage(&disk);
-    let mates = |lsn: u64| {
-        // Counted from the end: the first one may be half truncated.
-        let behind = all.iter().rev().position(|record| record.0 == lsn).expect("appended") / batch * batch;
-        all[all.len().saturating_sub(behind + batch)..all.len() - behind].to_vec()
-    };
-    let there = salvaged.clone();
-    salvaged.retain(|&(lsn, _)| is_part_of(&mates(lsn), &there));
+    let salvaged = log.whole(&salvage(&disk));
     let whole = disk.kill();
     let before = whole.operations();
     repair(&whole).expect("mended");
@@ -161,7 +190,7 @@ fn check_cut_off(seed: u64) {
     let disk = if random.one_in(3) { disk.kill() } else { disk.crash(random.next()) };
     let kept = |read: &Records, when: &str| {
         assert!(is_part_of(&salvaged, read), "{} of {} {when}, {operations} operations", read.len(), salvaged.len());
-        assert!(is_part_of(read, &all), "made up {when}, {operations} operations");
+        assert!(is_part_of(read, all), "made up {when}, {operations} operations");
     };
     kept(&salvage(&disk), "cut off");
     repair(&disk).expect("mended again");
