@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
-use libwal::storage::SimStorage;
+use libwal::storage::{SimStorage, Storage};
 use libwal::{Lsn, Recovery, Report, Wal};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
@@ -294,4 +294,35 @@ fn a_record_between_two_bad_ones_is_found() {
     assert_eq!(salvaged(&disk), all);
     repair(&disk).unwrap();
     assert_eq!(records(&open(&small(), &disk).unwrap()).len(), 8);
+}
+
+/// All that was in force behind the place where a recovery cut the log is lost, and what it cut off stands in a later segment.
+#[test]
+fn a_tail_that_was_shut_out_does_not_come_back_behind_a_hole() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    let one = log.append_and_sync(b"one").unwrap();
+    let cut = log.append(&[2; 900]).unwrap();
+    for _ in 0..10 {
+        log.append(&[3; 900]).unwrap();
+    }
+    log.flush().unwrap();
+    let disk = killed(&disk, log);
+    // The power took one of them, and the buffer.
+    disk.remove_memory("");
+    flip(&disk, cut.get() + 100);
+    let log = open(&small(), &disk).unwrap();
+    let all: Vec<_> = [one, log.append_and_sync(b"in force").unwrap()].into_iter().map(Lsn::get).collect();
+    log.sync().unwrap();
+    log.append_and_sync(b"evidence").unwrap();
+    let disk = killed(&disk, log);
+    assert_eq!(salvaged(&disk)[..2], all);
+    disk.remove_memory("");
+    // What was in force is lost, and the shut out records behind it in this segment.
+    let mut bytes = disk.read_file(&segment_name(0)).unwrap();
+    bytes[4096 + cut.get() as usize..].fill(0);
+    disk.write_file(&segment_name(0), &bytes);
+    assert_eq!(salvaged(&disk), all[..1]);
+    repair(&disk).unwrap();
+    assert_eq!(records(&open(&small(), &disk).unwrap()).len(), 1);
 }

@@ -204,21 +204,12 @@ impl Scan {
             without_entry: Vec::new(),
             files,
         };
-        let newest = scan.files.newest_epoch();
-        // What a recovery has shut out is of an epoch before the newest, and all claims end in front of it.
-        let shut_out = |hole: Hole| hole.to >= claim && hole.epoch < newest;
-        if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim || shut_out(bad.hole)) {
-            // Nothing from here on was acknowledged, or from the claim on: recovery cuts here.
-            let bad = &mut scan.bad[nth];
-            (scan.end, scan.epoch, scan.torn) = (bad.hole.from, bad.epoch_before, true);
-            scan.tally = bad.before;
-            let lost = bad.hole.from < claim;
-            if lost {
-                // In the newest epoch, so that what is shut out stays it.
-                bad.hole = Hole { to: claim, epoch: newest, ..bad.hole };
-                (scan.end, scan.epoch) = (claim, newest);
-            }
-            scan.bad.truncate(nth + usize::from(lost));
+        scan.leave_what_was_shut_out();
+        if let Some(nth) = scan.bad.iter().position(|bad| bad.hole.from >= claim) {
+            // Nothing from here on was acknowledged: recovery cuts here.
+            (scan.end, scan.epoch, scan.torn) = (scan.bad[nth].hole.from, scan.bad[nth].epoch_before, true);
+            scan.tally = scan.bad[nth].before;
+            scan.bad.truncate(nth);
         } else if scan.end < claim {
             let hole = Hole { from: scan.end, to: claim, epoch: scan.epoch };
             let reason = "acknowledged records are missing at the end".to_owned();
@@ -230,6 +221,19 @@ impl Scan {
         scan.epoch_records.retain(|&from| from < scan.end);
         scan.without_entry = scan.missing_entries();
         scan
+    }
+
+    /// Behind a hole that reaches to the highest claim, what is of an epoch before the newest is a tail that a recovery has shut
+    /// out: all that was in force lies in the hole.
+    fn leave_what_was_shut_out(&mut self) {
+        let (claim, epoch) = (self.claim, self.files.newest_epoch());
+        let reaches = |bad: &Bad| bad.hole.from < claim && claim <= bad.hole.to && bad.hole.epoch < epoch;
+        let Some(nth) = self.bad.iter().position(reaches) else { return };
+        self.bad.truncate(nth + 1);
+        let bad = &mut self.bad[nth];
+        (bad.hole.to, bad.hole.epoch) = (claim, epoch);
+        self.tally = bad.before;
+        (self.end, self.epoch, self.torn) = (claim, epoch, true);
     }
 
     fn missing_entries(&self) -> Vec<u64> {
