@@ -159,3 +159,23 @@ fn a_writer_that_never_rests_does_not_keep_a_reader_for_ever() {
     });
     assert!(matches!(view, Err(Error::Corrupt { .. })), "{:?}", view.err());
 }
+
+/// It begins inside a segment, which is not there yet.
+#[test]
+fn a_log_whose_creation_was_cut_off_has_nothing_to_read() {
+    let options = small().first_lsn(Lsn::new(6000));
+    let mut empty = 0;
+    for operations in 0.. {
+        let disk = SimStorage::new();
+        disk.crash_after(operations);
+        let done = open(&options, &disk).is_ok();
+        if let Ok(view) = small().read_only(true).open_on(Arc::new(disk.kill())) {
+            assert_eq!((records(&view), view.head().expect("a head")), (vec![], Lsn::new(6000)), "{operations}");
+            empty += 1;
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(empty > 1);
+}

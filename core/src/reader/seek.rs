@@ -74,7 +74,7 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
             None => {
                 // A creation that was cut off before its first segment: nothing to read yet.
                 let (end, _) = source.end()?;
-                if end <= base {
+                if end <= base.max(source.unclaimed(base).unwrap_or(0)) {
                     return Ok(end);
                 }
                 return Err(Error::corrupt(base, input.path(base), "the segment is missing"));
