@@ -98,7 +98,8 @@ pub fn verify_on(storage: Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(P
 /// Mends the log in the directory `dir`, so that it can be opened strictly again: damaged ranges become padding, damaged
 /// files are rebuilt from what is readable in them. The bytes of every damaged range and file are first copied, durably,
 /// to the directory `keep`, which must be empty or not exist. Returns what was found, as [`verify`] does. A log that is
-/// sound is left alone, but for what a repair that was interrupted left to clear away, and `keep` is not made.
+/// sound stays as it is, but for what a repair that was interrupted left to clear away, and `keep` is not made; what such a
+/// repair wrote is made durable.
 ///
 /// The positions of lost records are not used again. A batch that lost a member is dropped as a whole, unless the loss
 /// includes the header word of its first member. If this is interrupted, it can be called again (with another `keep`).
