@@ -5,7 +5,9 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
-use libwal::format::{Control, Entry, HEADER_SIZE, HEADER_WORD, Identity, SECTOR, Seal, Word, record_size};
+use libwal::format::{
+    Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, SECTOR, Seal, Word, record_size, write_record,
+};
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Recovery};
 
@@ -171,6 +173,36 @@ fn a_claim_that_ends_inside_a_header_word_is_rounded_up() {
         assert_eq!(report.tail.get(), (end + beyond).next_multiple_of(8), "{beyond} bytes beyond the end");
         assert_eq!(records(&open(&small(), &disk).expect("a log again")).len(), 20);
         let _ = try_everything(&disk);
+    }
+}
+
+/// The first is as long as a right one with its padding; the second is longer than the buffer of a reader.
+#[test]
+fn an_epoch_record_of_another_length_raises_no_epoch() {
+    for len in [20, 300_000] {
+        let disk = SimStorage::new();
+        let options = small().segment_size(1 << 20);
+        let wal = open(&options, &disk).expect("a new log");
+        let [first, lsn, last] = [&[1; 9][..], &vec![2; len], &[3; 9]].map(|data| wal.append(data).expect("appended"));
+        wal.close().expect("closed");
+
+        let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
+        let id = Identity::parse(&bytes).expect("an identity").id;
+        let marker = Durability { durable: lsn.get(), checkpoint: None, epoch: 5, clean_close: false };
+        let mut payload = vec![0; len];
+        payload[..20].copy_from_slice(&marker.to_bytes()[..20]);
+        // A long one was checked in the epoch in force.
+        let seal = Seal::new(id, if len == 20 { 5 } else { 0 });
+        let mut record = Vec::new();
+        write_record(&mut record, seal, lsn.get(), Kind::Epoch, &payload).expect("a record");
+        bytes[HEADER_SIZE as usize + lsn.get() as usize..][..record.len()].copy_from_slice(&record);
+        disk.write_file(&segment_name(0), &bytes);
+
+        let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
+        assert_eq!(report.damage.iter().map(|damage| damage.from).collect::<Vec<_>>(), [lsn], "{len} bytes");
+        let wal = open(&options.recovery(Recovery::Salvage), &disk).expect("salvaged");
+        let held: Vec<u64> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
+        assert_eq!(held, [first.get(), last.get()], "{len} bytes");
     }
 }
 

@@ -63,13 +63,18 @@ impl Durability {
         })
     }
 
+    /// Whether a record that begins with `word` has a payload of the right length.
+    pub(crate) fn is_in(word: Word) -> bool {
+        word.len() == PAYLOAD
+    }
+
     /// The marker at the beginning of `bytes`, if a valid one of any epoch stands there: the epoch it carries is the one
     /// it is sealed with.
     #[must_use]
     pub fn find(bytes: &[u8], id: LogId, lsn: u64) -> Option<(Kind, Durability)> {
         let bytes = bytes.get(..MARKER_RECORD_SIZE as usize)?;
         let word = Word::parse(bytes).ok()?;
-        if word.len() != PAYLOAD || !matches!(word.kind(), Kind::Commit | Kind::Epoch) {
+        if !Durability::is_in(word) || !matches!(word.kind(), Kind::Commit | Kind::Epoch) {
             return None;
         }
         let marker = Durability::parse(&bytes[8..]).ok()?;

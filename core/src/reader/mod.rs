@@ -265,6 +265,9 @@ impl Cursor {
         if size > left {
             return Ok(Step::Invalid(Invalid::Length));
         }
+        if word.kind() == Kind::Epoch && !Durability::is_in(word) {
+            return Ok(Step::Invalid(Invalid::Length));
+        }
         let whole = usize::try_from(size).expect("a record fits in memory");
         if whole > CHUNK {
             // Checked piece by piece: a damaged length gets no memory.
