@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
 use libwal::storage::{SimStorage, Storage};
-use libwal::{Lsn, Recovery, Report, Wal};
+use libwal::{Error, Lsn, Recovery, Report, Wal};
 
 fn repair(disk: &SimStorage) -> libwal::Result<Report> {
     libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()))
@@ -325,4 +325,36 @@ fn a_tail_that_was_shut_out_does_not_come_back_behind_a_hole() {
     assert_eq!(salvaged(&disk), all[..1]);
     repair(&disk).unwrap();
     assert_eq!(records(&open(&small(), &disk).unwrap()).len(), 1);
+}
+
+/// It may be all there is of a segment: an open that passed over it would begin a shorter log, or a new one.
+#[test]
+fn no_open_passes_over_what_was_put_aside() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    for n in 0..9u8 {
+        log.append_and_sync(&[n; 700]).unwrap();
+    }
+    let all = records(&log);
+    let left = killed(&disk, log);
+    for (lock, all_aside) in [(true, true), (false, true), (false, false)] {
+        let disk = left.kill();
+        if !lock {
+            disk.write_file("LOCK", &[0; 8192]);
+        }
+        let last = disk.names().iter().filter(|name| name.ends_with(".wal")).count() as u64 - 1;
+        assert!(last > 0);
+        for index in if all_aside { 0..=last } else { last..=last } {
+            let name = segment_name(index);
+            disk.write_file(&format!("{name}.damaged"), &disk.read_file(&name).unwrap());
+            disk.remove_file(&name);
+        }
+        let before = disk.names();
+        let opened = open(&small(), &disk).map(drop);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{lock}, {all_aside}: {opened:?}");
+        assert_eq!(disk.names(), before);
+        assert!(!repair(&disk).unwrap().is_sound());
+        assert!(records(&open(&small(), &disk).unwrap()) == all);
+        assert!(!disk.names().iter().any(|name| name.ends_with(".damaged")));
+    }
 }

@@ -221,39 +221,6 @@ fn what_a_repair_put_aside_goes_with_the_next_open_or_repair() {
     }
 }
 
-/// It may be all there is of a segment: an open that passed over it would begin a shorter log, or a new one.
-#[test]
-fn no_open_passes_over_what_was_put_aside() {
-    let disk = SimStorage::new();
-    let log = open(&small(), &disk).unwrap();
-    for n in 0..9u8 {
-        log.append_and_sync(&[n; 700]).unwrap();
-    }
-    let (all, killed) = (records(&log), disk.kill());
-    disk.crash_after(0);
-    drop(log);
-    for (lock, all_aside) in [(true, true), (false, true), (false, false)] {
-        let disk = killed.kill();
-        if !lock {
-            disk.write_file("LOCK", &[0; 8192]);
-        }
-        let last = disk.names().iter().filter(|name| name.ends_with(".wal")).count() as u64 - 1;
-        assert!(last > 0);
-        for index in if all_aside { 0..=last } else { last..=last } {
-            let name = segment_name(index);
-            disk.write_file(&format!("{name}.damaged"), &disk.read_file(&name).unwrap());
-            disk.remove_file(&name);
-        }
-        let before = disk.names();
-        let opened = open(&small(), &disk).map(drop);
-        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{lock}, {all_aside}: {opened:?}");
-        assert_eq!(disk.names(), before);
-        assert!(!repair(&disk).unwrap().is_sound());
-        assert!(records(&open(&small(), &disk).unwrap()) == all);
-        assert_eq!(asides(&disk), 0);
-    }
-}
-
 /// A closed log with a batch of eight over several segments, or in one, and another one right behind it. Returns the positions of both.
 fn with_batches(len: usize) -> (SimStorage, [Vec<Lsn>; 2]) {
     let disk = SimStorage::new();
@@ -457,15 +424,15 @@ fn a_repair_that_loses_the_power_after_one_that_was_killed_loses_nothing() {
             let first = damaged.kill();
             first.crash_after(killed_after);
             let done = repair(&first).is_ok();
-            for cut_after in (killed_after % 2..).step_by(2) {
+            for cut_after in (killed_after % 3..).step_by(3) {
                 let second = first.kill();
                 second.crash_after(cut_after);
                 let second_done = repair(&second).is_ok();
                 let what = format!("{name}, killed after {killed_after}, cut after {cut_after}");
-                for seed in 0..12 {
+                for seed in 0..8 {
                     assert!(salvaged(&second.crash(seed)) == all, "{what}, crash {seed}");
                 }
-                let cut = second.crash(12 + cut_after);
+                let cut = second.crash(8 + cut_after);
                 repair(&cut).unwrap_or_else(|error| panic!("{what}: {error}"));
                 let log = open(&small(), &cut).unwrap_or_else(|error| panic!("{what}: {error}"));
                 assert!(records(&log) == all, "{what}");
