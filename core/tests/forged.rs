@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
 use libwal::format::{
-    Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, SECTOR, Seal, Word, record_size, write_record,
+    Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId, SECTOR, Seal, Word, record_size,
+    write_record,
 };
 use libwal::storage::SimStorage;
 use libwal::{Error, Lsn, Recovery};
@@ -176,33 +177,43 @@ fn a_claim_that_ends_inside_a_header_word_is_rounded_up() {
     }
 }
 
+/// Of three records the one in the middle, with a payload of `len` bytes, is forged: it is given to `forge` with its LSN. It
+/// alone is damage, for every reader.
+fn only_the_forged_one_is_damage(len: usize, forge: impl Fn(LogId, u64, &mut [u8])) {
+    let disk = SimStorage::new();
+    let options = small().segment_size(1 << 20);
+    let wal = open(&options, &disk).expect("a new log");
+    let [first, lsn, last] = [&[1; 9][..], &vec![2; len], &[3; 9]].map(|data| wal.append(data).expect("appended"));
+    wal.close().expect("closed");
+
+    let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
+    let id = Identity::parse(&bytes).expect("an identity").id;
+    let at = HEADER_SIZE as usize + lsn.get() as usize;
+    forge(id, lsn.get(), &mut bytes[at..at + record_size(len) as usize]);
+    disk.write_file(&segment_name(0), &bytes);
+
+    let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
+    assert_eq!(report.damage.iter().map(|damage| damage.from).collect::<Vec<_>>(), [lsn], "{len} bytes");
+    let read_only = open(&options.clone().read_only(true), &disk.kill());
+    let read = read_only.and_then(|wal| wal.iter()?.collect::<Result<Vec<_>, _>>());
+    assert!(matches!(read, Err(Error::Corrupt { lsn: at, .. }) if at == lsn), "{len} bytes: {read:?}");
+    let wal = open(&options.recovery(Recovery::Salvage), &disk).expect("salvaged");
+    let held: Vec<u64> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
+    assert_eq!(held, [first.get(), last.get()], "{len} bytes");
+}
+
 /// The first is as long as a right one with its padding; the second is longer than the buffer of a reader.
 #[test]
 fn an_epoch_record_of_another_length_raises_no_epoch() {
     for len in [20, 300_000] {
-        let disk = SimStorage::new();
-        let options = small().segment_size(1 << 20);
-        let wal = open(&options, &disk).expect("a new log");
-        let [first, lsn, last] = [&[1; 9][..], &vec![2; len], &[3; 9]].map(|data| wal.append(data).expect("appended"));
-        wal.close().expect("closed");
-
-        let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
-        let id = Identity::parse(&bytes).expect("an identity").id;
-        let marker = Durability { durable: lsn.get(), checkpoint: None, epoch: 5, clean_close: false };
-        let mut payload = vec![0; len];
-        payload[..20].copy_from_slice(&marker.to_bytes()[..20]);
-        // A long one was checked in the epoch in force.
-        let seal = Seal::new(id, if len == 20 { 5 } else { 0 });
-        let mut record = Vec::new();
-        write_record(&mut record, seal, lsn.get(), Kind::Epoch, &payload).expect("a record");
-        bytes[HEADER_SIZE as usize + lsn.get() as usize..][..record.len()].copy_from_slice(&record);
-        disk.write_file(&segment_name(0), &bytes);
-
-        let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
-        assert_eq!(report.damage.iter().map(|damage| damage.from).collect::<Vec<_>>(), [lsn], "{len} bytes");
-        let wal = open(&options.recovery(Recovery::Salvage), &disk).expect("salvaged");
-        let held: Vec<u64> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
-        assert_eq!(held, [first.get(), last.get()], "{len} bytes");
+        only_the_forged_one_is_damage(len, |id, lsn, mut record| {
+            let marker = Durability { durable: lsn, checkpoint: None, epoch: 5, clean_close: false };
+            let mut payload = vec![0; len];
+            payload[..20].copy_from_slice(&marker.to_bytes()[..20]);
+            // A long one was checked in the epoch in force.
+            let seal = Seal::new(id, if len == 20 { 5 } else { 0 });
+            write_record(&mut record, seal, lsn, Kind::Epoch, &payload).expect("a record");
+        });
     }
 }
 
@@ -210,29 +221,11 @@ fn an_epoch_record_of_another_length_raises_no_epoch() {
 #[test]
 fn a_checksum_over_padding_that_is_not_zeros_makes_no_record() {
     for len in [21, 300_003] {
-        let disk = SimStorage::new();
-        let options = small().segment_size(1 << 20);
-        let wal = open(&options, &disk).expect("a new log");
-        let [first, lsn, last] = [&[1; 9][..], &vec![2; len], &[3; 9]].map(|data| wal.append(data).expect("appended"));
-        wal.close().expect("closed");
-
-        let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
-        let seal = Seal::new(Identity::parse(&bytes).expect("an identity").id, 0);
-        let at = HEADER_SIZE as usize + lsn.get() as usize;
-        let record = &mut bytes[at..at + record_size(len) as usize];
-        record[HEADER_WORD + len] = 1;
-        let word = Word::parse(record).expect("a header word");
-        let crc = Seal::extend(seal.begin(lsn.get(), word), &record[HEADER_WORD..]);
-        record[..HEADER_WORD].copy_from_slice(&word.to_bytes(crc));
-        disk.write_file(&segment_name(0), &bytes);
-
-        let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("verified");
-        assert_eq!(report.damage.iter().map(|damage| damage.from).collect::<Vec<_>>(), [lsn], "{len} bytes");
-        let read_only = open(&options.clone().read_only(true), &disk.kill());
-        let read = read_only.and_then(|wal| wal.iter()?.collect::<Result<Vec<_>, _>>());
-        assert!(matches!(read, Err(Error::Corrupt { lsn: at, .. }) if at == lsn), "{len} bytes: {read:?}");
-        let wal = open(&options.recovery(Recovery::Salvage), &disk).expect("salvaged");
-        let held: Vec<u64> = records(&wal).into_iter().map(|(lsn, _)| lsn).collect();
-        assert_eq!(held, [first.get(), last.get()], "{len} bytes");
+        only_the_forged_one_is_damage(len, |id, lsn, record| {
+            record[HEADER_WORD + len] = 1;
+            let word = Word::parse(record).expect("a header word");
+            let crc = Seal::extend(Seal::new(id, 0).begin(lsn, word), &record[HEADER_WORD..]);
+            record[..HEADER_WORD].copy_from_slice(&word.to_bytes(crc));
+        });
     }
 }
