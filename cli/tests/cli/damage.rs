@@ -138,7 +138,13 @@ fn a_missing_segment_is_damage() {
 fn garbage_in_a_file_is_mended_and_never_a_panic() {
     let commands = ["dump log", "stat log", "stat log --json", "verify log", "repair log --yes"];
     for seed in 0..40_u64 {
-        let bench = Bench::with_lines(&lines(60));
+        // A seed stands for a file, so it has to be there: a close may come before the second segment is made.
+        let bench = loop {
+            let bench = Bench::with_lines(&lines(60));
+            if bench.path("log/00000000000000000001.wal").exists() {
+                break bench;
+            }
+        };
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut paths: Vec<_> = bench.snapshot("log").into_keys().filter(|path| path.is_file()).collect();
         paths.rotate_left(seed as usize % 3);
@@ -163,10 +169,8 @@ fn garbage_in_a_file_is_mended_and_never_a_panic() {
         if bench.run(&["verify", "log"]).code == Some(1) {
             continue;
         }
-        // Garbage in one file can all be mended, and then every record that could be read before is still there. What lies
-        // behind the end of the log is a torn tail, in a log that was closed before its second segment was made too.
-        let code = bench.run(&["verify", "log"]).code;
-        assert!(matches!(code, Some(0 | 3)), "seed {seed}: {code:?}");
+        // Garbage in one file can all be mended, and then every record that could be read before is still there.
+        bench.run(&["verify", "log"]).ok();
         assert_eq!(bench.run(&["dump", "log"]).ok().out, saved, "seed {seed}");
         bench.feed(&["append", "log"], b"more\n").ok();
         assert_eq!(bench.run(&["dump", "log"]).ok().out, [&saved[..], b"more\n"].concat(), "seed {seed}");
