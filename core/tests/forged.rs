@@ -77,6 +77,55 @@ fn an_entry_that_names_a_record_behind_the_last_segment_is_damage() {
     let _ = try_everything(&disk);
 }
 
+/// The entry of segment `index` names a record behind the end of the log.
+fn forge_entry(disk: &SimStorage, index: u64) {
+    let mut bytes = disk.read_file(&segment_name(index)).expect("a segment");
+    let id = Identity::parse(&bytes).expect("an identity").id;
+    let entry = Entry::parse(&bytes[SECTOR..], id, index).expect("whole").expect("entered");
+    bytes[SECTOR..2 * SECTOR].copy_from_slice(&Entry { first_record: 1 << 33, ..entry }.to_bytes(id, index));
+    disk.write_file(&segment_name(index), &bytes);
+}
+
+#[test]
+fn an_acknowledged_entry_that_names_a_record_behind_the_end_is_damage_and_mended() {
+    for (first_lsn, clean) in [(0, false), (0, true), (3 * 4096 + 808, false), (3 * 4096 + 808, true)] {
+        for nth in [0, 1] {
+            let disk = log(first_lsn);
+            let wal = open(&small(), &disk).expect("a log");
+            let held = records(&wal);
+            if clean {
+                wal.close().expect("closed");
+            }
+            let disk = disk.kill();
+            forge_entry(&disk, (first_lsn >> 12) + nth);
+            assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })), "{first_lsn}, clean {clean}");
+            assert!(matches!(open(&small().read_only(true), &disk), Err(Error::Corrupt { .. })));
+            let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("a report");
+            assert!(!report.is_sound(), "{report:?}");
+            libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new())).expect("repaired");
+            assert_eq!(records(&open(&small(), &disk).expect("mended")), held, "{first_lsn}, clean {clean}");
+        }
+    }
+}
+
+#[test]
+fn a_reader_passes_over_the_entries_that_a_recovery_passes_over() {
+    for first_lsn in [0, 3 * 4096 + 808] {
+        let disk = SimStorage::new();
+        let wal = open(&small().first_lsn(Lsn::new(first_lsn)), &disk).expect("a new log");
+        let lsns: Vec<_> = (0..20).map(|n| wal.append(&[n; 500]).expect("appended")).collect();
+        wal.flush().expect("flushed");
+        let disk = disk.kill();
+        forge_entry(&disk, first_lsn >> 12);
+        let view = open(&small().read_only(true), &disk).expect("a view");
+        assert_eq!((view.head().expect("a head"), records(&view).len()), (lsns[0], 20));
+        for lsn in lsns {
+            assert_eq!(view.read(lsn).expect("a record").lsn, lsn);
+        }
+        assert_eq!(records(&open(&small(), &disk).expect("a log")), records(&view));
+    }
+}
+
 #[test]
 fn a_control_slot_that_names_more_segments_than_memory_holds_is_refused() {
     let disk = log(0);

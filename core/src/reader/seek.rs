@@ -2,7 +2,9 @@
 
 use super::{Cursor, Input, Record, Step, Want};
 use crate::error::{Error, Result};
+use crate::format::Entry;
 use crate::lsn::Lsn;
+use crate::segment::Header;
 
 /// A log as readers see it: one that this process writes, or one that another process does.
 pub(crate) trait Source: Send + Sync {
@@ -67,7 +69,7 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
             // Not entered: the stream stands exactly at its beginning, unless the log began inside it.
             Some(header) => {
                 let begun = base.max(source.unclaimed(base).unwrap_or(0));
-                return Ok(header.entry.ok().flatten().map_or(begun, |entry| entry.first_record));
+                return Ok(oldest_entry(source, base, header)?.map_or(begun, |entry| entry.first_record));
             }
             // Truncated since.
             None if source.head_index()? != index => {}
@@ -81,6 +83,18 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
             }
         }
     }
+}
+
+/// What the entry sector of the oldest segment says, which begins at `base`. Where no claim vouches for it, one that names a
+/// record behind the end of the log is no log's, and a recovery passes it over too. The end is looked at behind the sector:
+/// of a log that is being written, it has come to that record by then.
+fn oldest_entry(source: &dyn Source, base: u64, header: Header) -> Result<Option<Entry>> {
+    let entry = header.entry.ok().flatten();
+    if entry.is_none() || source.unclaimed(base).is_none() {
+        return Ok(entry);
+    }
+    let (end, _) = source.end()?;
+    Ok(entry.filter(|entry| entry.first_record <= end))
 }
 
 /// The last checkpoint that was not truncated away.
@@ -170,9 +184,11 @@ fn boundary(source: &dyn Source, mut base: u64) -> Result<(u64, u32)> {
         let Some(header) = input.header(base)? else {
             return Err(gone(source, base));
         };
+        let begun = source.unclaimed(base);
         // The oldest segment is not entered anew while it is the oldest.
         let oldest = base >> input.shift <= source.head_index()?;
-        match (header.entry.ok().flatten(), source.unclaimed(base)) {
+        let entry = if oldest { oldest_entry(source, base, header)? } else { header.entry.ok().flatten() };
+        match (entry, begun) {
             (Some(entry), begun) if begun.is_none() || oldest => return Ok((entry.first_record, entry.epoch)),
             (_, Some(begun)) if oldest => return Ok((base.max(begun), 0)),
             (_, Some(_)) => base -= 1 << input.shift,

@@ -354,10 +354,10 @@ fn enter_first(segments: &Segments, files: &Files) -> Result<()> {
     }
     segments.prepare_to(((index + 1) << segments.shift) - MARKER_RECORD_SIZE)?;
     let segment = segments.handles.get(index)?;
-    // What is there stays what it is: where the lock file was removed, `first` is only where the oldest segment's first
-    // record begins, and that may be of any epoch.
+    // What is there stays what it is, unless it names another record, as no log's does: where the lock file was removed,
+    // `first` is only where the oldest segment's first record begins, and that may be of any epoch.
     let fresh = Entry { first_record: first, durable: first, checkpoint: None, epoch: 0 };
-    let entry = files.entries.first().copied().flatten().unwrap_or(fresh);
+    let entry = files.entries.first().copied().flatten().filter(|entry| entry.first_record == first).unwrap_or(fresh);
     let bytes = entry.to_bytes(segments.id, index);
     let written = segment.file.write_all_at(&mut [IoSlice::new(&bytes)], SECTOR as u64);
     written.map_err(|error| Error::io("write", &segment.path, error))?;

@@ -249,9 +249,9 @@ fn survey_clean(storage: &Arc<dyn Storage>, files: &Files, end: u64) -> Result<S
     };
     for (index, entry) in (control.head..).zip(&files.entries) {
         let base = index << control.shift;
-        if base < end && entry.is_none() && end > control.first_lsn {
+        if base < end && entry.is_none_or(|entry| entry.first_record > end) && end > control.first_lsn {
             let path = storage.path().join(segment_name(index));
-            return Err(Error::corrupt(base, path, "the entry sector of a cleanly closed log is missing"));
+            return Err(Error::corrupt(base, path, "the entry sector of a cleanly closed log is missing or damaged"));
         }
     }
     // The close records the position of its marker, or the end itself if there was no room for one.
@@ -377,17 +377,18 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
     }
 }
 
-/// A segment below a durable position was synced together with its entry sector, so that must be there; also where the walk
-/// began behind it, on the word of a later segment.
+/// A segment below a durable position was synced together with its entry sector, so that must be there, and name a record in
+/// front of that position or at it; also where the walk began behind it, on the word of a later segment.
 fn check_entries(storage: &Arc<dyn Storage>, files: &Files, survey: &Survey) -> Result<()> {
     let control = &files.control;
     for (index, entry) in (control.head..).zip(&files.entries) {
         let base = index << control.shift;
-        if entry.is_some() || base.max(control.first_lsn) >= survey.durable {
+        let right = entry.is_some_and(|entry| entry.first_record <= survey.durable);
+        if right || base.max(control.first_lsn) >= survey.durable {
             continue;
         }
         // A log that is being written may have entered it since it was looked at, and the walk found the claim.
-        if !matches!(entry_of(&**storage, control, index)?, Ok(Some(_))) {
+        if !matches!(entry_of(&**storage, control, index)?, Ok(Some(entry)) if entry.first_record <= survey.durable) {
             let path = storage.path().join(segment_name(index));
             return Err(Error::corrupt(base, path, "the entry sector is damaged"));
         }

@@ -22,7 +22,10 @@ pub(super) fn ranges(files: &Files) -> Vec<Range> {
     let durable = claims.fold(control.durable.max(control.clean_end.unwrap_or(0)), u64::max);
     let mut starts: Vec<(u64, Option<u32>)> = Vec::new();
     for state in &files.segments {
-        let Some(entry) = state.entry else {
+        // It is as durable as the first byte of its segment; before that, one of a tail that was shut out may stand there, and
+        // name an earlier record, or one beyond everything.
+        let believed = state.index == control.head || state.index << control.shift < durable;
+        let Some(entry) = state.entry.filter(|entry| believed && entry.first_record < prepared) else {
             if starts.is_empty() {
                 let base = (state.index << control.shift).max(control.first_lsn);
                 // A log begins in epoch zero; otherwise the head's entry sector is damaged, and the first record unknown.
@@ -30,12 +33,8 @@ pub(super) fn ranges(files: &Files) -> Vec<Range> {
             }
             continue;
         };
-        // A record that spans segments makes several of them name the same boundary; a stale sector behind the end of the
-        // log may name an earlier one, or one beyond everything.
-        // It is as durable as the first byte of its segment; before that, one of a tail that was shut out may stand there.
-        let believed = state.index == control.head || state.index << control.shift < durable;
-        if believed && starts.last().is_none_or(|&(last, _)| last < entry.first_record) && entry.first_record < prepared
-        {
+        // A record that spans segments makes several of them name the same boundary.
+        if starts.last().is_none_or(|&(last, _)| last < entry.first_record) {
             starts.push((entry.first_record, Some(entry.epoch)));
         }
     }

@@ -9,7 +9,7 @@ use super::ranges::{Range, ranges};
 use super::search::{Search, is_own, likely_kind};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
-use crate::format::{Durability, HEADER_WORD, Invalid, Kind};
+use crate::format::{Durability, Entry, HEADER_WORD, Invalid, Kind};
 use crate::lsn::Lsn;
 use crate::primitive::Mutex;
 use crate::reader::{Cursor, Hole, Input, Step, Want};
@@ -240,7 +240,8 @@ impl Scan {
         let control = &self.files.control;
         let missing = self.files.segments.iter().filter(|state| {
             let base = state.index << control.shift;
-            let right = state.entry.is_some_and(|entry| !self.is_inside(entry.first_record));
+            let right = |entry: Entry| entry.first_record <= self.end && !self.is_inside(entry.first_record);
+            let right = state.entry.is_some_and(right);
             // A segment below a claim was synced together with its entry sector; of another one a crash may have left none.
             !right && !state.damaged && base.max(control.first_lsn) < self.claim
         });
