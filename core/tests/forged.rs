@@ -109,6 +109,20 @@ fn an_acknowledged_entry_that_names_a_record_behind_the_end_is_damage_and_mended
 }
 
 #[test]
+fn the_lock_file_is_not_made_anew_from_an_entry_that_names_a_record_behind_the_end() {
+    for first_lsn in [0, 3 * 4096 + 808] {
+        let disk = log(first_lsn);
+        let held = records(&open(&small().read_only(true), &disk).expect("a log"));
+        forge_entry(&disk, first_lsn >> 12);
+        disk.remove_file("LOCK");
+        assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })));
+        assert!(matches!(open(&small().read_only(true), &disk), Err(Error::Corrupt { .. })));
+        libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new())).expect("repaired");
+        assert_eq!(records(&open(&small(), &disk).expect("mended")), held, "{first_lsn}");
+    }
+}
+
+#[test]
 fn a_reader_passes_over_the_entries_that_a_recovery_passes_over() {
     for first_lsn in [0, 3 * 4096 + 808] {
         let disk = SimStorage::new();

@@ -121,7 +121,7 @@ impl Control {
 
     /// Whether a log can be in this state, so that no arithmetic on it overflows: the checksum of a slot that some other
     /// program wrote fits as well.
-    fn is_possible(&self) -> bool {
+    pub(crate) fn is_possible(&self) -> bool {
         let most = crate::lsn::Lsn::MAX.get();
         let last = most.checked_shr(self.shift).unwrap_or(0);
         (12..=32).contains(&self.shift)

@@ -172,7 +172,7 @@ fn rebuilt(storage: &dyn Storage, first: u64, last: u64) -> Result<Control> {
     let header = segment.header(0)?;
     let base = first << header.identity.shift;
     let entry = header.entry.ok().flatten();
-    Ok(Control {
+    let control = Control {
         sequence: 0,
         id: header.identity.id,
         shift: header.identity.shift,
@@ -183,7 +183,8 @@ fn rebuilt(storage: &dyn Storage, first: u64, last: u64) -> Result<Control> {
         checkpoint: None,
         clean_end: None,
         epoch: entry.map_or(0, |entry| entry.epoch),
-    })
+    };
+    if control.is_possible() { Ok(control) } else { Err(header_error(HeaderError::Field, base, &segment.path)) }
 }
 
 /// Checks the header page and the length of segment `index`, and gives its entry sector; what a damaged one means is not said
