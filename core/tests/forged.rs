@@ -77,12 +77,12 @@ fn an_entry_that_names_a_record_behind_the_last_segment_is_damage() {
     let _ = try_everything(&disk);
 }
 
-/// The entry of segment `index` names a record behind the end of the log.
-fn forge_entry(disk: &SimStorage, index: u64) {
+/// The entry of segment `index` names `first_record`.
+fn forge_entry(disk: &SimStorage, index: u64, first_record: u64) {
     let mut bytes = disk.read_file(&segment_name(index)).expect("a segment");
     let id = Identity::parse(&bytes).expect("an identity").id;
     let entry = Entry::parse(&bytes[SECTOR..], id, index).expect("whole").expect("entered");
-    bytes[SECTOR..2 * SECTOR].copy_from_slice(&Entry { first_record: 1 << 33, ..entry }.to_bytes(id, index));
+    bytes[SECTOR..2 * SECTOR].copy_from_slice(&Entry { first_record, ..entry }.to_bytes(id, index));
     disk.write_file(&segment_name(index), &bytes);
 }
 
@@ -97,7 +97,7 @@ fn an_acknowledged_entry_that_names_a_record_behind_the_end_is_damage_and_mended
                 wal.close().expect("closed");
             }
             let disk = disk.kill();
-            forge_entry(&disk, (first_lsn >> 12) + nth);
+            forge_entry(&disk, (first_lsn >> 12) + nth, 1 << 33);
             assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })), "{first_lsn}, clean {clean}");
             assert!(matches!(open(&small().read_only(true), &disk), Err(Error::Corrupt { .. })));
             let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("a report");
@@ -113,7 +113,7 @@ fn the_lock_file_is_not_made_anew_from_an_entry_that_names_a_record_behind_the_e
     for first_lsn in [0, 3 * 4096 + 808] {
         let disk = log(first_lsn);
         let held = records(&open(&small().read_only(true), &disk).expect("a log"));
-        forge_entry(&disk, first_lsn >> 12);
+        forge_entry(&disk, first_lsn >> 12, 1 << 33);
         disk.remove_file("LOCK");
         assert!(matches!(open(&small(), &disk), Err(Error::Corrupt { .. })));
         assert!(matches!(open(&small().read_only(true), &disk), Err(Error::Corrupt { .. })));
@@ -129,14 +129,17 @@ fn a_reader_passes_over_the_entries_that_a_recovery_passes_over() {
         let wal = open(&small().first_lsn(Lsn::new(first_lsn)), &disk).expect("a new log");
         let lsns: Vec<_> = (0..20).map(|n| wal.append(&[n; 500]).expect("appended")).collect();
         wal.flush().expect("flushed");
-        let disk = disk.kill();
-        forge_entry(&disk, first_lsn >> 12);
-        let view = open(&small().read_only(true), &disk).expect("a view");
-        assert_eq!((view.head().expect("a head"), records(&view).len()), (lsns[0], 20));
-        for lsn in lsns {
-            assert_eq!(view.read(lsn).expect("a record").lsn, lsn);
+        // Behind the end, at a record, and at none.
+        for first_record in [1 << 33, lsns[2].get(), first_lsn + 8] {
+            let disk = disk.kill();
+            forge_entry(&disk, first_lsn >> 12, first_record);
+            let view = open(&small().read_only(true), &disk).expect("a view");
+            assert_eq!((view.head().expect("a head"), records(&view).len()), (lsns[0], 20), "{first_record}");
+            for &lsn in &lsns {
+                assert_eq!(view.read(lsn).expect("a record").lsn, lsn);
+            }
+            assert_eq!(records(&open(&small(), &disk).expect("a log")), records(&view), "{first_record}");
         }
-        assert_eq!(records(&open(&small(), &disk).expect("a log")), records(&view));
     }
 }
 

@@ -179,3 +179,30 @@ fn a_log_whose_creation_was_cut_off_has_nothing_to_read() {
     }
     assert!(empty > 1);
 }
+
+#[test]
+fn a_view_that_is_followed_into_damage_of_acknowledged_records_says_so() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    log.append_and_sync(b"seen").expect("synced");
+    let view = open(&small().read_only(true), &disk).expect("a view");
+    let mut followed = view.iter().expect("an iterator");
+    assert!(followed.next().is_some_and(|record| record.is_ok()));
+    let lsns: Vec<Lsn> = (0..20).map(|n| log.append_and_sync(&[n; 1000]).expect("synced")).collect();
+    // A checkpoint of the control slots: they claim that all of it is durable.
+    log.close().expect("closed");
+    let mut bytes = disk.read_file(&segment_name(0)).expect("a segment");
+    let damaged = 4096 + lsns[1].get() as usize + 100;
+    bytes[damaged] ^= 1;
+    disk.write_file(&segment_name(0), &bytes);
+    let error = view.iter().map(|records| records.count());
+    assert!(matches!(&error, Err(Error::Corrupt { lsn, .. }) if *lsn == lsns[1]), "{error:?}");
+    let next = followed.follow(Duration::ZERO).map(|record| record.is_some());
+    assert!(matches!(&next, Err(Error::Corrupt { lsn, .. }) if *lsn == lsns[1]), "{next:?}");
+    // Where it can be read again, it is followed again.
+    bytes[damaged] ^= 1;
+    disk.write_file(&segment_name(0), &bytes);
+    for lsn in lsns {
+        assert_eq!(followed.follow(Duration::ZERO).expect("whole").expect("a record").lsn, lsn);
+    }
+}

@@ -132,7 +132,8 @@ impl Iter {
     /// Moves the iterator's end to where the log ends now. Returns whether there is more to read.
     ///
     /// # Errors
-    /// What a flush of the log, or reading the directory of another process's log, answers.
+    /// What a flush of the log, or reading the directory of another process's log, answers; [`Error::Corrupt`] where that has
+    /// become damaged below what its writer has acknowledged.
     pub fn refresh(&mut self) -> Result<bool> {
         self.check_fork()?;
         let (end, _) = self.source.end()?;

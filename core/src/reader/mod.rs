@@ -13,7 +13,7 @@ mod iter;
 mod seek;
 
 pub use iter::{Iter, Record, RecordRef};
-pub(crate) use seek::{Hole, Source, head_lsn, last_checkpoint, read_record, seek};
+pub(crate) use seek::{Claims, Hole, Source, head_lsn, last_checkpoint, read_record, seek};
 
 /// How much is read at once, in bytes; no more than a segment. Larger records are read whole only where somebody wants their
 /// payload.

@@ -2,7 +2,6 @@
 
 use super::{Cursor, Input, Record, Step, Want};
 use crate::error::{Error, Result};
-use crate::format::Entry;
 use crate::lsn::Lsn;
 use crate::segment::Header;
 
@@ -36,15 +35,30 @@ pub(crate) trait Source: Send + Sync {
         &[]
     }
 
-    /// Where the log began, if no claim of durability vouches for the entry sector of the segment at `base`: a crash may have
-    /// left none there, or an older one. `None` for a log that is open for writing: recovery has put all of them right.
-    fn unclaimed(&self, _base: u64) -> Option<u64> {
-        None
+    /// What vouches for the entry sectors, as far as is known now. `None` for a log that is open for writing: recovery has put
+    /// all of them right.
+    fn claims(&self) -> Result<Option<Claims>> {
+        Ok(None)
     }
 
     /// For a salvage, where the log begins and in which epoch: its entry sectors may be damaged.
     fn salvaged_head(&self) -> Option<(u64, u32)> {
         None
+    }
+}
+
+/// Where a log began, and the highest claim of durability.
+#[derive(Clone, Copy)]
+pub(crate) struct Claims {
+    pub(crate) begun: u64,
+    pub(crate) durable: u64,
+}
+
+impl Claims {
+    /// Where the log began, if nothing vouches for the entry sector of the segment at `base`: a crash may have left none there,
+    /// or an older one.
+    fn unclaimed(self, base: u64) -> Option<u64> {
+        (base.max(self.begun) >= self.durable).then_some(self.begun)
     }
 }
 
@@ -66,35 +80,21 @@ pub(crate) fn head_lsn(source: &dyn Source) -> Result<u64> {
         let mut input = source.input();
         let base = index << input.shift;
         match input.header(base)? {
-            // Not entered: the stream stands exactly at its beginning, unless the log began inside it.
-            Some(header) => {
-                let begun = base.max(source.unclaimed(base).unwrap_or(0));
-                return Ok(oldest_entry(source, base, header)?.map_or(begun, |entry| entry.first_record));
-            }
+            // Not entered: the stream stands exactly at its beginning.
+            Some(header) => return Ok(oldest_boundary(source, base, header)?.map_or(base, |(first, _)| first)),
             // Truncated since.
             None if source.head_index()? != index => {}
             None => {
                 // A creation that was cut off before its first segment: nothing to read yet.
                 let (end, _) = source.end()?;
-                if end <= base.max(source.unclaimed(base).unwrap_or(0)) {
+                let begun = source.claims()?.and_then(|claims| claims.unclaimed(base));
+                if end <= begun.unwrap_or(0).max(base) {
                     return Ok(end);
                 }
                 return Err(Error::corrupt(base, input.path(base), "the segment is missing"));
             }
         }
     }
-}
-
-/// What the entry sector of the oldest segment says, which begins at `base`. Where no claim vouches for it, one that names a
-/// record behind the end of the log is no log's, and a recovery passes it over too. The end is looked at behind the sector:
-/// of a log that is being written, it has come to that record by then.
-fn oldest_entry(source: &dyn Source, base: u64, header: Header) -> Result<Option<Entry>> {
-    let entry = header.entry.ok().flatten();
-    if entry.is_none() || source.unclaimed(base).is_none() {
-        return Ok(entry);
-    }
-    let (end, _) = source.end()?;
-    Ok(entry.filter(|entry| entry.first_record <= end))
 }
 
 /// The last checkpoint that was not truncated away.
@@ -184,17 +184,29 @@ fn boundary(source: &dyn Source, mut base: u64) -> Result<(u64, u32)> {
         let Some(header) = input.header(base)? else {
             return Err(gone(source, base));
         };
-        let begun = source.unclaimed(base);
-        // The oldest segment is not entered anew while it is the oldest.
-        let oldest = base >> input.shift <= source.head_index()?;
-        let entry = if oldest { oldest_entry(source, base, header)? } else { header.entry.ok().flatten() };
-        match (entry, begun) {
-            (Some(entry), begun) if begun.is_none() || oldest => return Ok((entry.first_record, entry.epoch)),
-            (_, Some(begun)) if oldest => return Ok((base.max(begun), 0)),
-            (_, Some(_)) => base -= 1 << input.shift,
-            (_, None) => return Err(Error::corrupt(base, input.path(base), "the segment's entry sector is damaged")),
-        }
+        let found = if base >> input.shift <= source.head_index()? {
+            oldest_boundary(source, base, header)?
+        } else if source.claims()?.is_some_and(|claims| claims.unclaimed(base).is_some()) {
+            base -= 1 << input.shift;
+            continue;
+        } else {
+            header.entry.ok().flatten().map(|entry| (entry.first_record, entry.epoch))
+        };
+        let damaged = || Error::corrupt(base, input.path(base), "the segment's entry sector is damaged");
+        return found.ok_or_else(damaged);
     }
+}
+
+/// The same for the oldest segment, which begins at `base`; `None` if its entry sector names none. It is not entered anew
+/// while it is the oldest. Where no claim vouches for the sector, it tells where the log begins, or nothing: one that names a
+/// record above all claims is no log's, and a recovery passes it over too.
+fn oldest_boundary(source: &dyn Source, base: u64, header: Header) -> Result<Option<(u64, u32)>> {
+    let entry = header.entry.ok().flatten().map(|entry| (entry.first_record, entry.epoch));
+    // Asked for behind the sector: of a log that is being written, what made this segment the oldest one is claimed by then.
+    let Some(claims) = source.claims()? else { return Ok(entry) };
+    let Some(begun) = claims.unclaimed(base) else { return Ok(entry) };
+    let believed = entry.filter(|&(first, _)| first <= claims.durable);
+    Ok(Some(believed.unwrap_or((base.max(begun), 0))))
 }
 
 /// Walks from a known record boundary to `lsn`.

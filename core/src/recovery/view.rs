@@ -8,7 +8,7 @@ use super::survey::{files_of, survey};
 use crate::error::{Error, Result};
 use crate::format::{Control, Kind, LogId};
 use crate::primitive::{Arc, Instant, Mutex, thread};
-use crate::reader::{Cursor, Hole, Input, Source, Step, Want};
+use crate::reader::{Claims, Cursor, Hole, Input, Source, Step, Want};
 use crate::segment::{BUFFER_NAME, LOCK_NAME, Name, read_control};
 use crate::storage::{Mode, Storage};
 
@@ -138,10 +138,16 @@ impl View {
         1 << self.shift
     }
 
-    /// The indexes of the log's segments, from its lock file, or from its directory where that is missing.
+    /// The indexes of the log's segments.
     pub(crate) fn segments(&self) -> Result<(u64, u64)> {
+        self.bounds().map(|(head, end, _)| (head, end))
+    }
+
+    /// The indexes of the log's segments, and a claim of durability, from its lock file, or from its directory where that is
+    /// missing.
+    fn bounds(&self) -> Result<(u64, u64, u64)> {
         if let Some(control) = read_slots(&*self.storage)? {
-            return Ok((control.head, control.end));
+            return Ok((control.head, control.end, control.durable));
         }
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
         let indexes = names.iter().filter_map(|name| match Name::parse(name) {
@@ -152,25 +158,36 @@ impl View {
         if first > last {
             Err(Error::corrupt(0, self.storage.path(), "all segments are gone"))
         } else {
-            Ok((first, last + 1))
+            Ok((first, last + 1, 0))
         }
     }
 
     /// Follows the writer: walks on from where the log ended when it was looked at last.
     fn extend(&self, reached: &mut Reached) -> Result<()> {
-        let (head, end) = self.segments()?;
+        let (head, end, claim) = self.bounds()?;
         if reached.end >> self.shift < head {
             // What follows was truncated away, so there is nothing to walk on from: the log is looked at anew.
             let anew = View::open(&self.storage)?;
             *reached = *anew.reached.lock();
             return Ok(());
         }
+        reached.durable = reached.durable.max(claim);
         let limit = end << self.shift;
         if limit <= reached.end {
             return Ok(());
         }
         let mut cursor = Cursor::new(self.input(), reached.end, reached.epoch);
-        while let Step::Record(found) = cursor.step(limit, Want::Check)? {
+        loop {
+            let found = match cursor.step(limit, Want::Check)? {
+                Step::Record(found) => found,
+                // What is claimed to be durable was there before the claim.
+                Step::Invalid(why) if reached.end < claim => {
+                    let at = cursor.position();
+                    let reason = format!("{why}, below the acknowledged position {claim}");
+                    return Err(Error::corrupt(at, self.input().path(at), reason));
+                }
+                Step::Invalid(_) | Step::End | Step::Gone => return Ok(()),
+            };
             match found.kind {
                 // Half a batch is nothing yet.
                 Kind::Batch => continue,
@@ -185,7 +202,6 @@ impl View {
             reached.end = found.lsn + found.size;
             reached.epoch = cursor.epoch();
         }
-        Ok(())
     }
 }
 
@@ -226,8 +242,9 @@ impl Source for View {
         Ok((reached.end, reached.epoch))
     }
 
-    fn unclaimed(&self, base: u64) -> Option<u64> {
-        (base.max(self.first_lsn) >= self.durable()).then_some(self.first_lsn)
+    fn claims(&self) -> Result<Option<Claims>> {
+        self.end()?;
+        Ok(Some(Claims { begun: self.first_lsn, durable: self.durable() }))
     }
 
     fn checkpoint(&self) -> Result<Option<u64>> {
