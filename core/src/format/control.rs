@@ -131,7 +131,10 @@ impl Control {
             && self.first_lsn % 8 == 0
             // The stream begins inside the segments; those of a creation that was cut off are yet to be named.
             && (self.first_lsn <= self.end << self.shift || self.first_lsn >> self.shift == self.head)
-            && self.clean_end.is_none_or(|end| end >= self.first_lsn && end <= self.end << self.shift)
+            && self.durable <= self.first_lsn.max(self.end << self.shift)
+            && self.clean_end.is_none_or(|end| {
+                end >= self.first_lsn.max(self.durable) && end <= self.end << self.shift
+            })
             && self.sequence <= u64::MAX / 2
             && self.epoch <= LAST_EPOCH
     }
@@ -205,6 +208,8 @@ mod tests {
         refused(&|control| control.epoch = LAST_EPOCH + 1);
         refused(&|control| control.clean_end = Some(0));
         refused(&|control| control.clean_end = Some(4 * 4096 + 8));
+        refused(&|control| control.clean_end = Some(8992));
+        refused(&|control| control.durable = 4 * 4096 + 8);
         refused(&|control| control.first_lsn = u64::MAX);
         refused(&|control| control.first_lsn = 4 * 4096 + 8);
         refused(&|control| control.first_lsn = 12);
