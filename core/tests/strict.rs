@@ -160,6 +160,38 @@ fn markers_behind_a_damaged_entry_sector_are_found() {
     }
 }
 
+/// A disk that lost one write, which held the entry sector and the first records of a segment; what was written and synced
+/// behind it stands.
+#[test]
+fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
+    for (segments, lost, len) in [(1, 8, 350), (1, 700, 350), (2, 700, 420)] {
+        let disk = SimStorage::new();
+        let wal = open(&small(), &disk).expect("a new log");
+        let mut lsns = Vec::new();
+        while wal.tail().expect("open").get() < segments * 4096 + 1500 {
+            lsns.push(wal.append_and_sync(&vec![1; len as usize]).expect("synced").get());
+        }
+        let crosses = |lsn: u64| lsn >> 12 != segments && (lsn + len) >> 12 == segments;
+        assert!(lsns.into_iter().any(crosses), "a record begins in the segment before");
+        let disk = disk.kill();
+        drop(wal);
+        let name = segment_name(segments);
+        let mut bytes = disk.read_file(&name).expect("a segment");
+        bytes[512..4096 + lost].fill(0);
+        disk.write_file(&name, &bytes);
+        // The control slots may claim as much; without them only the markers do.
+        for lock in [true, false] {
+            if !lock {
+                disk.remove_file("LOCK");
+            }
+            let before = contents(&disk);
+            let error = open(&small().read_only(!lock), &disk).err();
+            assert!(matches!(&error, Some(Error::Corrupt { .. })), "{segments}, {lost}, {lock}: {error:?}");
+            assert_eq!(contents(&disk), before);
+        }
+    }
+}
+
 #[test]
 fn what_is_missing_from_a_cleanly_closed_log_is_named() {
     for_each_seed(60, |seed| {

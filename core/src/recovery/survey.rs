@@ -469,12 +469,13 @@ impl Walk {
     }
 }
 
-/// The highest claim of durability that any marker behind `position` makes, up to the end of the last segment that was
-/// entered, as far as its entry sector tells, damaged or not: each position is looked at, since the chain is broken.
+/// The highest claim of durability that any marker behind `position` makes: each position is looked at, since the chain is
+/// broken. So are segments that do not seem to have been entered: a write that was lost can have held the entry sector and the
+/// first records.
 fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Result<u64> {
     const WINDOW: usize = 256 << 10;
     let control = &files.control;
-    let end = (files.entered.max((position >> control.shift) + 1).min(control.end)) << control.shift;
+    let end = control.end << control.shift;
     let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
     let mut window = vec![0; WINDOW.min(usize::try_from(end.saturating_sub(position)).unwrap_or(WINDOW))];
     let (mut at, mut kept, mut claim) = (position, 0, 0);
