@@ -164,8 +164,10 @@ fn markers_behind_a_damaged_entry_sector_are_found() {
 /// behind it stands.
 #[test]
 fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
-    for (segments, lost, len) in [(1, 8, 350), (1, 700, 350), (2, 700, 420)] {
+    for (segments, lost, len, full) in [(1, 8, 350, false), (1, 700, 350, true), (2, 700, 420, true)] {
         let disk = SimStorage::new();
+        // Where no further segment can be prepared, the older control slot does not name this one.
+        disk.set_capacity(full.then_some((segments + 2) * 8192));
         let wal = open(&small(), &disk).expect("a new log");
         let mut lsns = Vec::new();
         while wal.tail().expect("open").get() < segments * 4096 + 1500 {
@@ -179,14 +181,20 @@ fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
         let mut bytes = disk.read_file(&name).expect("a segment");
         bytes[512..4096 + lost].fill(0);
         disk.write_file(&name, &bytes);
-        // The control slots may claim as much; without them only the markers do.
-        for lock in [true, false] {
-            if !lock {
-                disk.remove_file("LOCK");
+        // The control slots may claim as much; the older one may not even name the segment; without them there are only the
+        // markers.
+        let slots = disk.read_file("LOCK").expect("a lock file");
+        let sequence = |at| Control::parse(&slots[at..at + 512]).expect("a slot").sequence;
+        let newest = if sequence(0) > sequence(4096) { 0 } else { 4096 };
+        for lock in ["whole", "without its newest slot", "missing"] {
+            match lock {
+                "without its newest slot" => assert!(disk.flip_bit("LOCK", newest + 50, 0)),
+                "missing" => assert!(disk.remove_file("LOCK")),
+                _ => {}
             }
             let before = contents(&disk);
-            let error = open(&small().read_only(!lock), &disk).err();
-            assert!(matches!(&error, Some(Error::Corrupt { .. })), "{segments}, {lost}, {lock}: {error:?}");
+            let error = open(&small().read_only(lock == "missing"), &disk).err();
+            assert!(matches!(&error, Some(Error::Corrupt { .. })), "{segments}, {lost}, LOCK {lock}: {error:?}");
             assert_eq!(contents(&disk), before);
         }
     }

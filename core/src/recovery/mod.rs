@@ -15,6 +15,7 @@
 //! 4. A failed read is a failed read. It says nothing about the log.
 
 mod buffer;
+mod claims;
 mod open;
 mod survey;
 mod view;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use super::claims::{claimed, later_claim};
 use crate::error::{Error, Result};
 use crate::format::{
     Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, HeaderError, Invalid, Kind, MARKER_RECORD_SIZE, Word,
@@ -21,6 +22,8 @@ pub(crate) struct Files {
     pub(crate) entries: Vec<Option<Entry>>,
     /// One past the index of the last segment whose entry sector holds anything, if only damage.
     pub(super) entered: u64,
+    /// One past the index of the last segment that is there, also where no control slot names it.
+    pub(super) there: u64,
     pub(crate) spares: Vec<String>,
     /// Left-overs: unfinished segments, segments below the head, a finished segment that was never offered to appends, and what
     /// a repair that was cut off has put aside.
@@ -30,7 +33,7 @@ pub(crate) struct Files {
 impl Files {
     /// Those of a log that has no segment yet.
     pub(super) fn without_segments(control: Control, spares: Vec<String>, leftovers: Vec<String>) -> Files {
-        Files { control, entries: Vec::new(), entered: control.head, spares, leftovers }
+        Files { control, entries: Vec::new(), entered: control.head, there: control.head, spares, leftovers }
     }
 }
 
@@ -133,7 +136,8 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
         }
         entries.push(entry.ok().flatten());
     }
-    Ok(Some(Files { control, entries, entered, spares, leftovers }))
+    let there = control.end.max(last + 1);
+    Ok(Some(Files { control, entries, entered, there, spares, leftovers }))
 }
 
 /// Whether segment `index` is there, which the listing does not name: a log that is being written may have got it since, and
@@ -327,12 +331,6 @@ fn standing(storage: &Arc<dyn Storage>, files: &Files, end: u64, mut named: Vec<
     Ok(None)
 }
 
-/// The highest claim of durability that stands in a control slot or an entry sector.
-fn claimed(files: &Files) -> u64 {
-    let entries = files.entries.iter().flatten().map(|entry| entry.durable);
-    entries.fold(files.control.durable, u64::max)
-}
-
 /// Walks the log from `position`, a record boundary of epoch `epoch`, to its end.
 pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u64, epoch: u32) -> Result<Survey> {
     let control = &files.control;
@@ -356,11 +354,8 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
         let bad = walk.walk_to_bad()?;
         let at = walk.cursor.position();
         walk.survey.cut = bad;
-        let evidence = match bad {
-            Some(_) => later_claim(storage, files, at)?,
-            None => walk.survey.durable,
-        };
-        if evidence.max(walk.survey.durable) <= walk.survey.end {
+        let evidence = later_claim(storage, files, at)?.max(walk.survey.durable);
+        if evidence <= walk.survey.end {
             let end = walk.survey.end;
             walk.survey.entered.retain(|entered| entered.base < end);
             check_entries(storage, files, &walk.survey)?;
@@ -372,7 +367,11 @@ pub(crate) fn survey_from(storage: &Arc<dyn Storage>, files: &Files, position: u
         walk.cursor.forget();
         if !walk.is_good_now()? {
             let path = walk.cursor.input.path(at);
-            let reason = bad.map_or("a batch is not complete".to_owned(), |why| why.to_string());
+            let reason = match bad {
+                Some(why) => why.to_string(),
+                None if at > walk.survey.end => "a batch is not complete".to_owned(),
+                None => "the control slots name no segment here".to_owned(),
+            };
             return Err(Error::corrupt(at, path, format!("{reason}, below the acknowledged position {evidence}")));
         }
     }
@@ -467,34 +466,4 @@ impl Walk {
         self.cursor = Cursor::new(self.cursor.input.again(), position, epoch);
         Ok(good)
     }
-}
-
-/// The highest claim of durability that any marker behind `position` makes: each position is looked at, since the chain is
-/// broken. So are segments that do not seem to have been entered: a write that was lost can have held the entry sector and the
-/// first records.
-fn later_claim(storage: &Arc<dyn Storage>, files: &Files, position: u64) -> Result<u64> {
-    const WINDOW: usize = 256 << 10;
-    let control = &files.control;
-    let end = control.end << control.shift;
-    let mut input = Input::new(Arc::clone(storage), control.id, control.shift);
-    let mut window = vec![0; WINDOW.min(usize::try_from(end.saturating_sub(position)).unwrap_or(WINDOW))];
-    let (mut at, mut kept, mut claim) = (position, 0, 0);
-    while at + (kept as u64) < end {
-        let wanted = window.len().min(usize::try_from(end - at).unwrap_or(WINDOW));
-        match input.read(at + kept as u64, &mut window[kept..wanted])? {
-            Some(read) => kept += read,
-            None => break,
-        }
-        let mut offset = 0;
-        while offset + MARKER_RECORD_SIZE as usize <= kept {
-            if let Some((_, marker)) = Durability::find(&window[offset..kept], control.id, at + offset as u64) {
-                claim = claim.max(marker.durable);
-            }
-            offset += 8;
-        }
-        window.copy_within(offset..kept, 0);
-        at += offset as u64;
-        kept -= offset;
-    }
-    Ok(claim)
 }

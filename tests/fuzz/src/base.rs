@@ -31,7 +31,7 @@ pub struct Claim {
     pub at: usize,
     pub len: usize,
     pub durable: u64,
-    /// The segment whose header page must be whole for the claim to be looked at; `None` for a control slot.
+    /// The segment whose identity must be whole for the claim to be looked at; `None` for a control slot.
     pub segment: Option<u64>,
 }
 
