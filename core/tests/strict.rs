@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::oracle::payload;
 use common::random::Random;
 use common::seeds::for_each_seed;
@@ -164,7 +166,8 @@ fn markers_behind_a_damaged_entry_sector_are_found() {
 /// behind it stands.
 #[test]
 fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
-    for (segments, lost, len, full) in [(1, 8, 350, false), (1, 700, 350, true), (2, 700, 420, true)] {
+    for (segments, lost, len, full) in [(1, 8, 350, false), (1, 0, 350, true), (1, 700, 350, true), (2, 700, 420, true)]
+    {
         let disk = SimStorage::new();
         // Where no further segment can be prepared, the older control slot does not name this one.
         disk.set_capacity(full.then_some((segments + 2) * 8192));
@@ -174,7 +177,7 @@ fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
             lsns.push(wal.append_and_sync(&vec![1; len as usize]).expect("synced").get());
         }
         let crosses = |lsn: u64| lsn >> 12 != segments && (lsn + len) >> 12 == segments;
-        assert!(lsns.into_iter().any(crosses), "a record begins in the segment before");
+        assert!(lsns.iter().copied().any(crosses), "a record begins in the segment before");
         let disk = disk.kill();
         drop(wal);
         let name = segment_name(segments);
@@ -196,6 +199,13 @@ fn a_lost_first_write_to_a_segment_is_no_torn_tail() {
             let error = open(&small().read_only(lock == "missing"), &disk).err();
             assert!(matches!(&error, Some(Error::Corrupt { .. })), "{segments}, {lost}, LOCK {lock}: {error:?}");
             assert_eq!(contents(&disk), before);
+            let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect("a report");
+            assert!(!report.is_sound(), "{segments}, {lost}, LOCK {lock}: {report:?}");
+            let mended = disk.kill();
+            libwal::repair_on(Arc::new(mended.clone()), Arc::new(SimStorage::new())).expect("repaired");
+            let wal = open(&small(), &mended).expect("mended");
+            let last = wal.iter().and_then(|records| records.last().expect("records")).expect("whole");
+            assert_eq!(Some(&last.lsn.get()), lsns.last(), "{segments}, {lost}, LOCK {lock}");
         }
     }
 }

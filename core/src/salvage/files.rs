@@ -72,6 +72,10 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
             damage.push(FileDamage { path: dir.join(LOCK_NAME), reason });
         }
     }
+    // It was perhaps only made, or it has lost the write that entered it: what stands in it tells.
+    while indexes.binary_search(&control.end).is_ok() {
+        control.end += 1;
+    }
     let (named, there) = (control.end - control.head, indexes.len() as u64);
     if named > there + MOST_MISSING {
         let reason = format!("the log would have {named} segments, and {there} are there");
