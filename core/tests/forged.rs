@@ -295,3 +295,12 @@ fn a_checksum_over_padding_that_is_not_zeros_makes_no_record() {
         });
     }
 }
+
+#[test]
+fn a_log_ends_for_readers_where_a_clean_close_says_it_does() {
+    let disk = log(0);
+    let third = records(&open(&small().read_only(true), &disk).expect("a log"))[2].0;
+    forge(&disk, |control| (control.clean_end, control.durable) = (Some(third), third));
+    let read = records(&open(&small().read_only(true), &disk).expect("a view"));
+    assert_eq!((read.len(), read), (2, records(&open(&small(), &disk).expect("a log"))));
+}

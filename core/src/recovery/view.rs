@@ -48,6 +48,17 @@ struct Reached {
     durable: u64,
 }
 
+/// How far a log may reach.
+struct Bounds {
+    /// The index of the oldest segment, and one past that of the newest.
+    head: u64,
+    end: u64,
+    /// No record ends behind this: the end of the newest segment, or where the log was closed cleanly.
+    limit: u64,
+    /// Everything below is durable.
+    claim: u64,
+}
+
 impl View {
     /// Opens the log without a lock and without changing anything.
     pub(crate) fn open(storage: &Arc<dyn Storage>) -> Result<View> {
@@ -138,16 +149,15 @@ impl View {
         1 << self.shift
     }
 
-    /// The indexes of the log's segments.
+    /// The indexes of the log's segments: of the oldest, and one past the newest.
     pub(crate) fn segments(&self) -> Result<(u64, u64)> {
-        self.bounds().map(|(head, end, _)| (head, end))
+        self.bounds().map(|bounds| (bounds.head, bounds.end))
     }
 
-    /// The indexes of the log's segments, and a claim of durability, from its lock file, or from its directory where that is
-    /// missing.
-    fn bounds(&self) -> Result<(u64, u64, u64)> {
-        if let Some(control) = read_slots(&*self.storage)? {
-            return Ok((control.head, control.end, control.durable));
+    /// What the lock file says now, or the directory where that is missing.
+    fn bounds(&self) -> Result<Bounds> {
+        if let Some(Control { head, end, durable, clean_end, .. }) = read_slots(&*self.storage)? {
+            return Ok(Bounds { head, end, limit: clean_end.unwrap_or(end << self.shift), claim: durable });
         }
         let names = self.storage.list().map_err(|error| Error::io("list", self.storage.path(), error))?;
         let indexes = names.iter().filter_map(|name| match Name::parse(name) {
@@ -158,13 +168,13 @@ impl View {
         if first > last {
             Err(Error::corrupt(0, self.storage.path(), "all segments are gone"))
         } else {
-            Ok((first, last + 1, 0))
+            Ok(Bounds { head: first, end: last + 1, limit: (last + 1) << self.shift, claim: 0 })
         }
     }
 
     /// Follows the writer: walks on from where the log ended when it was looked at last.
     fn extend(&self, reached: &mut Reached) -> Result<()> {
-        let (head, end, claim) = self.bounds()?;
+        let Bounds { head, limit, claim, .. } = self.bounds()?;
         if reached.end >> self.shift < head {
             // What follows was truncated away, so there is nothing to walk on from: the log is looked at anew.
             let anew = View::open(&self.storage)?;
@@ -172,7 +182,6 @@ impl View {
             return Ok(());
         }
         reached.durable = reached.durable.max(claim);
-        let limit = end << self.shift;
         if limit <= reached.end {
             return Ok(());
         }
