@@ -117,6 +117,8 @@ fn forge_record(log: &Path, lsn: u64) {
 /// Overwrites any words of a header page or of the lock file.
 fn forge(log: &Path, random: &mut Random) {
     let mut names: Vec<_> = fs::read_dir(log).expect("listed").map(|entry| entry.expect("listed").path()).collect();
+    // The writer may have been killed when it had only just made a file.
+    names.retain(|name| fs::metadata(name).expect("a file").len() >= HEADER);
     names.sort();
     let file = &names[random.below(names.len() as u64) as usize];
     let mut bytes = fs::read(file).expect("read");
