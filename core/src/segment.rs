@@ -102,7 +102,7 @@ pub(crate) fn header_error(why: HeaderError, lsn: u64, path: &std::path::Path) -
 }
 
 /// Reads both control slots. `None` if the file is empty: a creation that was cut off before its first write; or, if there
-/// is no segment either (`creating`), in the middle of it.
+/// is no segment of any kind either (`creating`), in the middle of it.
 pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path, creating: bool) -> Result<Option<Control>> {
     let mut slots = [[0; SECTOR]; 2];
     let mut all_zero = true;

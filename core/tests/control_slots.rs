@@ -139,3 +139,27 @@ fn a_log_whose_lock_file_was_removed_is_as_it_was() {
         }
     }
 }
+
+#[test]
+fn what_is_left_of_a_log_without_its_lock_file_and_segments_is_no_empty_directory() {
+    for left in [&["00000000000000000007.new"][..], &["00000000000000000000.spare", "00000000000000000007.new"]] {
+        let disk = SimStorage::new();
+        for name in left {
+            disk.write_file(name, &[1; 8192]);
+        }
+        match common::open(&small(), &disk).map(drop) {
+            Err(Error::InvalidArgument(why)) => assert!(why.contains(left[0]), "{why}"),
+            other => panic!("{left:?}: {other:?}"),
+        }
+        common::open(&small().read_only(true), &disk).map(drop).expect_err("no log");
+        libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).expect_err("no log");
+        assert_eq!(disk.names(), left);
+        // Nor is a lock file in which nothing is written yet the beginning of a log: that is made first.
+        for torn in [&[0; 1024][..], &[0; 512], &[]] {
+            disk.write_file("LOCK", torn);
+            let names = disk.names();
+            common::open(&small(), &disk).map(drop).expect_err("no log");
+            assert_eq!(disk.names(), names);
+        }
+    }
+}

@@ -88,7 +88,8 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     }
     // A file system's own directory may stand in an otherwise empty one.
     others.retain(|name| name != "lost+found");
-    let creating = segments.is_empty() && spares.is_empty() && asides.is_empty();
+    // The first control slot is durable before anything else is made.
+    let creating = segments.is_empty() && spares.is_empty() && leftovers.is_empty() && asides.is_empty();
     let control = if lock { read_lock(storage, creating)? } else { None };
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
         return match control {
@@ -98,10 +99,14 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             }
             _ if !asides.is_empty() => Err(put_aside(storage, 0, asides.first())),
             Some(control) => Ok(Some(Files::without_segments(control, spares, leftovers))),
-            None if others.is_empty() || lock => Ok(None),
-            None => {
-                Err(Error::invalid(format!("{} is not a log: it holds {} and no segment", dir.display(), others[0])))
-            }
+            // Nor is what is left of a log without its control slots and segments an empty directory: whoever moved those can
+            // bring them back, but not what a new log would remove.
+            None => match spares.iter().chain(&leftovers).next().or(others.first().filter(|_| !lock)) {
+                Some(name) => {
+                    Err(Error::invalid(format!("{} is not a log: it holds {name} and no segment", dir.display())))
+                }
+                None => Ok(None),
+            },
         };
     };
     let control = match control {
