@@ -195,14 +195,26 @@ fn a_view_that_is_followed_into_damage_of_acknowledged_records_says_so() {
     let damaged = 4096 + lsns[1].get() as usize + 100;
     bytes[damaged] ^= 1;
     disk.write_file(&segment_name(0), &bytes);
-    let error = view.iter().map(|records| records.count());
-    assert!(matches!(&error, Err(Error::Corrupt { lsn, .. }) if *lsn == lsns[1]), "{error:?}");
-    let next = followed.follow(Duration::ZERO).map(|record| record.is_some());
-    assert!(matches!(&next, Err(Error::Corrupt { lsn, .. }) if *lsn == lsns[1]), "{next:?}");
+    let is_there = |error: &Error| assert!(matches!(error, Error::Corrupt { lsn, .. } if *lsn == lsns[1]), "{error}");
+    // What stands in front of it is given all the same, whatever was asked for first.
+    let mut records = view.iter().expect("an iterator");
+    assert_eq!(records.next().expect("a record").expect("whole").data, b"seen");
+    assert_eq!(records.next().expect("a record").expect("whole").lsn, lsns[0]);
+    is_there(&records.next().expect("no end").expect_err("damaged"));
+    assert!(records.next().is_none());
+    assert_eq!(view.read(lsns[0]).expect("whole").data, [0; 1000]);
+    for lsn in &lsns[1..] {
+        is_there(&view.read(*lsn).expect_err("damaged, or behind it"));
+    }
+    is_there(&view.tail().expect_err("not the end"));
+    assert_eq!(followed.follow(Duration::ZERO).expect("whole").expect("a record").lsn, lsns[0]);
+    for _ in 0..2 {
+        is_there(&followed.follow(Duration::ZERO).expect_err("damaged"));
+    }
     // Where it can be read again, it is followed again.
     bytes[damaged] ^= 1;
     disk.write_file(&segment_name(0), &bytes);
-    for lsn in lsns {
+    for &lsn in &lsns[1..] {
         assert_eq!(followed.follow(Duration::ZERO).expect("whole").expect("a record").lsn, lsn);
     }
 }

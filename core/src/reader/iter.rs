@@ -67,14 +67,22 @@ impl Iter {
     /// The next record, or `None` at the end.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for damage, [`Error::Truncated`] if the position was truncated away meanwhile, [`Error::Io`],
+    /// [`Error::Corrupt`] for damage, also where it follows the last record of another process's log that can be read;
+    /// [`Error::Truncated`] if the position was truncated away meanwhile, [`Error::Io`],
     /// [`Error::Forked`].
     pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
         if self.failed {
             return Ok(None);
         }
         self.check_fork()?;
-        Ok(self.find()?.map(|found| self.record(&found)))
+        match self.find()? {
+            Some(found) => Ok(Some(self.record(&found))),
+            None => {
+                let ends = self.source.check_end(self.cursor.position());
+                self.failed = ends.is_err();
+                ends.map(|()| None)
+            }
+        }
     }
 
     /// Moves to the next record; after an error it is not to be called again.
@@ -138,7 +146,11 @@ impl Iter {
         self.check_fork()?;
         let (end, _) = self.source.end()?;
         self.end = self.end.max(end);
-        Ok(!self.failed && self.cursor.position() < self.end)
+        let more = self.cursor.position() < self.end;
+        if !more {
+            self.source.check_end(self.cursor.position())?;
+        }
+        Ok(more && !self.failed)
     }
 
     /// The next record, waiting up to `timeout` for one to be appended. `None` if none came, and at once where none can come

@@ -17,6 +17,14 @@ pub(crate) trait Source: Send + Sync {
     /// record boundary outside any batch.
     fn end(&self) -> Result<(u64, u32)>;
 
+    /// Whether the log really ends at `end`, which is what [`end`](Source::end) answered.
+    ///
+    /// # Errors
+    /// `Corrupt` if records that were acknowledged should follow, and damage does.
+    fn check_end(&self, _end: u64) -> Result<()> {
+        Ok(())
+    }
+
     /// Whether nothing will be appended any more: what [`end`](Source::end) answers after this is the last word.
     fn ended(&self) -> bool {
         false
@@ -137,6 +145,7 @@ pub(crate) fn seek(source: &dyn Source, lsn: u64) -> Result<Cursor> {
     let (end, epoch_at_end) = source.end()?;
     if lsn > end {
         source.failure()?;
+        source.check_end(end)?;
         return Err(Error::invalid(format!("LSN {lsn} lies beyond the end of the log, {end}")));
     }
     if lsn == end {
@@ -246,7 +255,10 @@ pub(crate) fn read_record(source: &dyn Source, lsn: u64) -> Result<Record> {
         Step::Record(found) if found.kind.is_user() && !dropped => {
             Ok(Record { lsn: Lsn::new(lsn), kind: found.kind, data: cursor.payload(&found).to_vec() })
         }
-        Step::Record(_) | Step::End => Err(Error::invalid(format!("no record begins at LSN {lsn}"))),
+        Step::Record(_) | Step::End => {
+            source.check_end(lsn)?;
+            Err(Error::invalid(format!("no record begins at LSN {lsn}")))
+        }
         Step::Gone => Err(gone(source, lsn)),
         Step::Invalid(why) => Err(Error::corrupt(lsn, source.input().path(lsn), why.to_string())),
     }

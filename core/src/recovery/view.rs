@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Damage;
 use super::survey::{files_of, survey};
 use crate::error::{Error, Result};
-use crate::format::{Control, Kind, LogId};
+use crate::format::{Control, Invalid, Kind, LogId};
 use crate::primitive::{Arc, Instant, Mutex, thread};
 use crate::reader::{Claims, Cursor, Hole, Input, Source, Step, Want};
 use crate::segment::{BUFFER_NAME, LOCK_NAME, Name, read_control};
@@ -46,6 +46,8 @@ struct Reached {
     epoch: u32,
     checkpoint: Option<u64>,
     durable: u64,
+    /// What stands behind the end, and where, if records that were acknowledged should be there.
+    damage: Option<(u64, Invalid)>,
 }
 
 /// How far a log may reach.
@@ -89,11 +91,11 @@ impl View {
         let files = files_of(&**storage)?.ok_or_else(none)?;
         let Control { id, shift, first_lsn, .. } = files.control;
         let reached = if files.entries.is_empty() {
-            Reached { end: first_lsn, epoch: 0, checkpoint: None, durable: first_lsn }
+            Reached { end: first_lsn, epoch: 0, checkpoint: None, durable: first_lsn, damage: None }
         } else {
             let survey = survey(storage, &files)?;
             let (end, epoch, checkpoint, durable) = (survey.end, survey.epoch, survey.checkpoint, survey.durable);
-            Reached { end, epoch, checkpoint, durable }
+            Reached { end, epoch, checkpoint, durable, damage: None }
         };
         let clean = files.control.clean_end.is_some();
         let (storage, reached) = (Arc::clone(storage), Mutex::new(reached));
@@ -108,7 +110,7 @@ impl View {
         checkpoint: Option<u64>,
         salvaged: Salvaged,
     ) -> View {
-        let reached = Reached { end: end.0, epoch: end.1, checkpoint, durable: end.0 };
+        let reached = Reached { end: end.0, epoch: end.1, checkpoint, durable: end.0, damage: None };
         View {
             storage: Arc::clone(storage),
             id: control.id,
@@ -182,6 +184,7 @@ impl View {
             return Ok(());
         }
         reached.durable = reached.durable.max(claim);
+        reached.damage = None;
         if limit <= reached.end {
             return Ok(());
         }
@@ -189,13 +192,12 @@ impl View {
         loop {
             let found = match cursor.step(limit, Want::Check)? {
                 Step::Record(found) => found,
-                // What is claimed to be durable was there before the claim.
-                Step::Invalid(why) if reached.end < claim => {
-                    let at = cursor.position();
-                    let reason = format!("{why}, below the acknowledged position {claim}");
-                    return Err(Error::corrupt(at, self.input().path(at), reason));
+                Step::Invalid(why) => {
+                    // What is claimed to be durable was there before the claim. What stands in front of the damage can be read.
+                    reached.damage = (reached.end < claim).then_some((cursor.position(), why));
+                    return Ok(());
                 }
-                Step::Invalid(_) | Step::End | Step::Gone => return Ok(()),
+                Step::End | Step::Gone => return Ok(()),
             };
             match found.kind {
                 // Half a batch is nothing yet.
@@ -249,6 +251,17 @@ impl Source for View {
             self.extend(&mut reached)?;
         }
         Ok((reached.end, reached.epoch))
+    }
+
+    fn check_end(&self, end: u64) -> Result<()> {
+        let reached = *self.reached.lock();
+        match reached.damage {
+            Some((at, why)) if end == reached.end => {
+                let reason = format!("{why}, below the acknowledged position {}", reached.durable);
+                Err(Error::corrupt(at, self.input().path(at), reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn claims(&self) -> Result<Option<Claims>> {

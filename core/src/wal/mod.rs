@@ -322,12 +322,15 @@ impl Wal {
     /// it was flushed.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Forked`].
+    /// [`Error::Io`], [`Error::Forked`]; read-only, [`Error::Corrupt`] where acknowledged records should follow and damage does.
     pub fn tail(&self) -> Result<Lsn> {
         self.check_fork()?;
         match &self.handle.log {
             Log::Writer(writer) => Ok(Lsn::new(writer.reserve.reserved())),
-            Log::View(view) => view.end().map(|(end, _)| Lsn::new(end)),
+            Log::View(view) => {
+                let (end, _) = view.end()?;
+                view.check_end(end).map(|()| Lsn::new(end))
+            }
         }
     }
 
