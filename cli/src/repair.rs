@@ -19,7 +19,8 @@ Examples:
 
 Everything that is readable stays, at the LSN it has; only a batch that lost a record goes as a whole.
 The bytes of each damaged range and of each damaged file are copied before anything is changed. A torn
-tail is no damage: the next open cuts it.
+tail is no damage: the next open cuts it. If --yes is interrupted, the log does not open until it was
+called again, with another --keep.
 
 Exit codes: 0 the log is sound or was mended, 1 wrong usage or refused, 2 the log is damaged (without
 --yes, or what --yes could not mend).";

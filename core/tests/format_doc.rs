@@ -30,6 +30,7 @@ fn control() -> Control {
         checkpoint: None,
         clean_end: Some(80),
         epoch: 0,
+        repairing: false,
     }
 }
 

@@ -209,7 +209,8 @@ pub unsafe extern "C" fn wal_verify(
 /// Mends the log in the directory `dir`, so that it can be opened strictly again: damaged ranges become padding, damaged
 /// files are rebuilt from what can be read of them. The damaged bytes are first copied, durably, to the directory `keep`,
 /// which must be empty or not exist. The report (which may be NULL; otherwise the caller's, wal_report_free()) says what
-/// was found. A log that is sound is left alone. Durable on return. Any thread.
+/// was found. A log that is sound is left alone. Durable on return. If it is interrupted, or fails, the log can be opened for
+/// salvage only, until it was called again (with another `keep`) and has come to its end. Any thread.
 /// As wal_verify(); WAL_ERR_LOCKED: it is open for writing. WAL_ERR_NO_SPACE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn wal_repair(dir: *const c_char, keep: *const c_char, out: *mut *mut wal_report_t) -> c_int {

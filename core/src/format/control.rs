@@ -39,6 +39,8 @@ pub struct Control {
     pub clean_end: Option<u64>,
     /// The highest epoch that any recovery has begun to put in force.
     pub epoch: u32,
+    /// Whether a repair has begun to change the log and has not come to its end.
+    pub repairing: bool,
 }
 
 impl Control {
@@ -56,6 +58,7 @@ impl Control {
             checkpoint: None,
             clean_end: None,
             epoch: 0,
+            repairing: false,
         }
     }
 
@@ -75,7 +78,7 @@ impl Control {
             self.durable,
             self.checkpoint.unwrap_or(NO_POSITION),
             self.clean_end.unwrap_or(NO_POSITION),
-            u64::from(self.epoch),
+            u64::from(self.epoch) | u64::from(self.repairing) << 32,
         ];
         for (number, at) in numbers.iter().zip((32..).step_by(8)) {
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
@@ -115,8 +118,13 @@ impl Control {
             checkpoint: optional(72),
             clean_end: optional(80),
             epoch: u32_at(bytes, 88),
+            repairing: u32_at(bytes, 92) == 1,
         };
-        if version == 0 || !control.is_possible() { Err(HeaderError::Field) } else { Ok(control) }
+        if version == 0 || u32_at(bytes, 92) > 1 || !control.is_possible() {
+            Err(HeaderError::Field)
+        } else {
+            Ok(control)
+        }
     }
 
     /// Whether a log can be in this state, so that no arithmetic on it overflows: the checksum of a slot that some other
@@ -183,6 +191,7 @@ mod tests {
             checkpoint: Some(8192),
             clean_end: None,
             epoch: 3,
+            repairing: true,
         }
     }
 
@@ -216,6 +225,11 @@ mod tests {
         refused(&|control| control.end = 1 << 47);
         refused(&|control| control.head = 5);
         refused(&|control| control.shift = 33);
+        let mut sector = control(7).to_bytes();
+        sector[92] = 2;
+        let crc = crc32c::crc32c(&sector[..LEN]);
+        sector[LEN..LEN + 4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Control::parse(&sector), Err(HeaderError::Field));
     }
 
     #[test]

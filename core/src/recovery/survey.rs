@@ -91,6 +91,11 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
     // The first control slot is durable before anything else is made.
     let creating = segments.is_empty() && spares.is_empty() && leftovers.is_empty() && asides.is_empty();
     let control = if lock { read_lock(storage, creating)? } else { None };
+    if let Some(control) = control.filter(|control| control.repairing) {
+        // What it wrote last may be in the page cache only, and what it was to drop can still be found.
+        let reason = "a repair of this log has not come to its end: repair it again";
+        return Err(Error::corrupt(control.head << control.shift, dir.join(LOCK_NAME), reason));
+    }
     let (Some(&first), Some(&last)) = (segments.first(), segments.last()) else {
         return match control {
             // Only a creation that was cut off leaves none: truncation always leaves one.
@@ -192,6 +197,7 @@ fn rebuilt(storage: &dyn Storage, first: u64, last: u64) -> Result<Control> {
         checkpoint: None,
         clean_end: None,
         epoch: entry.map_or(0, |entry| entry.epoch),
+        repairing: false,
     };
     if control.is_possible() { Ok(control) } else { Err(header_error(HeaderError::Field, base, &segment.path)) }
 }

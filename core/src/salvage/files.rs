@@ -82,6 +82,10 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
         return Err(Error::corrupt(control.head << control.shift, dir, reason));
     }
     let lock_damaged = !damage.is_empty();
+    if control.repairing {
+        let reason = "a repair has begun, and not come to its end".to_owned();
+        damage.push(FileDamage { path: dir.join(LOCK_NAME), reason });
+    }
     let mut segments = Vec::new();
     for index in control.head..control.end {
         let (state, reason) = state(storage, &control, index)?;
@@ -165,6 +169,7 @@ fn guessed(storage: &dyn Storage, indexes: &[u64]) -> Result<Control> {
         checkpoint: None,
         clean_end: None,
         epoch: 0,
+        repairing: false,
     })
 }
 

@@ -9,8 +9,10 @@
 //! 5. The padding's header words.
 //! 6. The entry sectors, from a walk over the mended stream.
 //! 7. Zeros over what the padding covers; what was put aside goes.
+//! 8. The control slots again: from step 3 to here they say that the log is being mended.
 //!
-//! An interruption leaves a log that can be mended again. One that is sound already gets steps 2 and 7 only.
+//! An interruption leaves a log that can be mended again, and that does not open before it is: what was written last may be in
+//! the page cache only. One that is sound already gets steps 2 and 7 only, for the lock file may be lost as well.
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use super::files::State;
 use super::scan::{Bad, Scan};
 use crate::error::{Error, Result};
 use crate::format::{
-    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId,
+    CONTROL_SIZE, CONTROL_SLOT_OFFSETS, Control, Durability, Entry, HEADER_SIZE, HEADER_WORD, Identity, Kind, LogId,
     MARKER_RECORD_SIZE, SECTOR, Seal, Word,
 };
 use crate::reader::{Cursor, Hole, Input, Step, Want, open_or_aside};
@@ -34,7 +36,7 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     // Judged once before anything is made, so that a directory that holds no log stays as it is.
     Scan::settled(storage, 1, &|_| {})?;
     let lock = take_lock(&**storage)?;
-    let scan = Scan::settled(storage, 1, &|_| {})?;
+    let mut scan = Scan::settled(storage, 1, &|_| {})?;
     let report = scan.report(storage);
     if !report.is_sound() {
         keep_copies(storage, keep, &scan)?;
@@ -46,7 +48,8 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
         remove_asides(&**storage)?;
         return Ok(report);
     }
-    write_control(&**storage, &*lock, &scan)?;
+    scan.files.control = mended_control(&scan);
+    write_control(&**storage, &*lock, &mut scan.files.control)?;
     for state in scan.files.segments.iter().filter(|state| state.damaged) {
         rebuild(&**storage, &scan, state)?;
     }
@@ -55,11 +58,13 @@ pub(super) fn mend(storage: &Arc<dyn Storage>, keep: &dyn Storage) -> Result<Rep
     // Only now: an entry sector may have named a record in a hole, and would lead to zeros.
     clear(storage, &scan, &[&scan.padding[..], &padding].concat())?;
     remove_asides(&**storage)?;
+    scan.files.control.repairing = false;
+    write_control(&**storage, &*lock, &mut scan.files.control)?;
     Ok(report)
 }
 
-/// Step 3.
-fn write_control(storage: &dyn Storage, lock: &dyn StorageFile, scan: &Scan) -> Result<()> {
+/// What the control slots are to say while the log is being mended.
+fn mended_control(scan: &Scan) -> Control {
     let mut control = scan.files.control;
     control.clean_end = None;
     control.end = control.end.max(scan.end.div_ceil(1 << control.shift));
@@ -68,12 +73,18 @@ fn write_control(storage: &dyn Storage, lock: &dyn StorageFile, scan: &Scan) -> 
     control.durable = scan.end.min(control.durable.max(mended));
     control.checkpoint = scan.checkpoint();
     control.epoch = control.epoch.max(scan.epoch);
+    control.repairing = true;
+    control
+}
+
+/// Steps 3 and 8: into both slots.
+fn write_control(storage: &dyn Storage, lock: &dyn StorageFile, control: &mut Control) -> Result<()> {
     // First over the slot that does not hold the newest state, or is damaged: where the power goes in that write, the state
     // that the damage was found by still counts. Then over the other one, which may hold an older log's end, or be another
     // log's.
     for _ in 0..2 {
         control.sequence += 1;
-        store_control(lock, &control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
+        store_control(lock, control).map_err(|error| Error::io("write", storage.path().join(LOCK_NAME), error))?;
     }
     // The lock file may be a new one.
     storage.sync_dir().map_err(|error| Error::io("sync", storage.path(), error))

@@ -66,6 +66,7 @@ fn create(options: &Options, first_lsn: u64, shift: u32) -> (SimStorage, Wal) {
         checkpoint: None,
         clean_end: None,
         epoch: 0,
+        repairing: false,
     };
     let mut lock = vec![0; CONTROL_SIZE as usize];
     lock[CONTROL_SLOT_OFFSETS[1] as usize..][..SECTOR].copy_from_slice(&control.to_bytes());

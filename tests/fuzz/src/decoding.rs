@@ -161,6 +161,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         checkpoint: Some(32),
         clean_end: None,
         epoch: 1,
+        repairing: false,
     };
     let entry = Entry { first_record: 7 << 12, durable: 4096, checkpoint: None, epoch: 1 };
     let marker = Durability { durable: 4000, checkpoint: Some(8), epoch: 3, clean_close: true };

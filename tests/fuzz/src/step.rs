@@ -199,6 +199,7 @@ fn forge_control(bytes: &mut [u8], step: Step, number: u64) {
         3 => control.head = index(step.value),
         4 => control.end = index(step.value),
         5 => control.durable = number,
+        6 if step.len % 16 == 15 => control.repairing = !control.repairing,
         6 => control.checkpoint = optional,
         7 => control.clean_end = optional,
         8 => control.epoch = number as u32,

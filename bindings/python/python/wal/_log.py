@@ -470,7 +470,8 @@ def repair(
     """Mend the log in the directory `path`, so that it can be opened again, and return what was found.
 
     The bytes of every damaged range and file are first copied to the directory `keep`, which must be empty or not
-    exist. A log that is sound is left alone. The positions of lost records are not used again.
+    exist. A log that is sound is left alone. The positions of lost records are not used again. If this is
+    interrupted, or fails, the log can be opened for salvage only, until it was called again (with another `keep`).
 
     >>> with wal.open("log") as log:
     ...     _ = log.append(b"one")
