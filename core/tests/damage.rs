@@ -180,7 +180,8 @@ fn check_cut_off(seed: u64) {
     let salvage = |disk: &SimStorage| records(&open(&small().recovery(Recovery::Salvage), disk).expect("salvaged"));
     let repair = |disk: &SimStorage| libwal::repair_on(Arc::new(disk.clone()), Arc::new(SimStorage::new()));
     // What is left of a batch whose beginning is lost may be dropped by the next one.
-    let salvaged = log.whole(&salvage(&disk));
+    let first = salvage(&disk);
+    let salvaged = log.whole(&first);
     let whole = disk.kill();
     let before = whole.operations();
     repair(&whole).expect("mended");
@@ -188,6 +189,7 @@ fn check_cut_off(seed: u64) {
     let kept = |read: &Records, when: &str| {
         assert!(is_part_of(&salvaged, read), "{} of {} {when}", read.len(), salvaged.len());
         assert!(is_part_of(read, all), "made up {when}");
+        assert!(is_part_of(read, &first), "{} of {} came back {when}", read.len(), first.len());
     };
     let mut disk = disk;
     for nth in 0..random.pick(&[1, 2, 3]) {

@@ -5,6 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{open, records, segment_name, small};
+use libwal::format::{Control, SECTOR};
 use libwal::storage::{SimStorage, Storage};
 use libwal::{Error, Lsn, Recovery, Report, Wal};
 
@@ -357,4 +358,34 @@ fn no_open_passes_over_what_was_put_aside() {
         assert!(records(&open(&small(), &disk).unwrap()) == all);
         assert!(!disk.names().iter().any(|name| name.ends_with(".damaged")));
     }
+}
+
+/// The directory as a repair leaves it that is killed right behind its first change.
+#[test]
+fn a_log_that_is_being_repaired_can_be_salvaged_only() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    let all: Vec<u64> = (0..10u8).map(|n| log.append_and_sync(&[n; 500]).unwrap().get()).collect();
+    log.close().unwrap();
+    let mut lock = disk.read_file("LOCK").unwrap();
+    for slot in [0, 4096] {
+        let mut control = Control::parse(&lock[slot..slot + SECTOR]).unwrap();
+        control.repairing = true;
+        lock[slot..slot + SECTOR].copy_from_slice(&control.to_bytes());
+    }
+    disk.write_file("LOCK", &lock);
+    for options in [small(), small().read_only(true)] {
+        let error = open(&options, &disk).map(drop).unwrap_err();
+        assert!(matches!(&error, Error::Corrupt { path, .. } if path.ends_with("LOCK")), "{error}");
+        assert!(error.to_string().contains("repair it again"), "{error}");
+    }
+    assert!(disk.read_file("LOCK").unwrap() == lock, "a refused open changes nothing");
+    assert_eq!(salvaged(&disk), all);
+    let report = libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {}).unwrap();
+    assert!(
+        report.damage.is_empty() && report.files.len() == 1 && report.files[0].path.ends_with("LOCK"),
+        "{report:?}"
+    );
+    assert_eq!(repair(&disk).unwrap(), report);
+    assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len());
 }
