@@ -389,3 +389,22 @@ fn a_log_that_is_being_repaired_can_be_salvaged_only() {
     assert_eq!(repair(&disk).unwrap(), report);
     assert_eq!(records(&open(&small(), &disk).unwrap()).len(), all.len());
 }
+
+/// Of a log without its lock file only segments are left that lie inside one record.
+#[test]
+fn segments_from_the_middle_of_a_record_are_no_sound_log() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    log.append_and_sync(&vec![1; 5 * 4096]).unwrap();
+    log.append_and_sync(b"behind").unwrap();
+    let left = killed(&disk, log);
+    for name in left.names() {
+        assert!(["1.wal", "2.wal", "3.wal"].iter().any(|kept| name.ends_with(kept)) || left.remove_file(&name));
+    }
+    assert!(matches!(open(&small(), &left.kill()), Err(Error::Corrupt { .. })));
+    assert!(matches!(open(&small().read_only(true), &left.kill()), Err(Error::Corrupt { .. })));
+    assert!(!repair(&left).unwrap().is_sound());
+    let log = open(&small(), &left).unwrap();
+    let lsn = log.append_and_sync(b"next").unwrap();
+    assert!(lsn >= Lsn::new(4096) && records(&log).len() == 1);
+}

@@ -1,4 +1,5 @@
-//! What the search for the next valid record reads: a small multiple of what there is, whatever stands there.
+//! The search for the next valid record: it reads a small multiple of what there is, whatever stands there, and tells what was
+//! lost.
 
 mod common;
 
@@ -7,9 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::random::Random;
 use common::watched::{Seen, watched};
-use common::{open, segment_name};
-use libwal::Options;
+use common::{open, records, segment_name, small};
 use libwal::storage::SimStorage;
+use libwal::{Options, Recovery};
 
 const SEGMENT: u64 = 16 << 20;
 
@@ -59,4 +60,52 @@ fn words_that_all_look_like_header_words_are_read_a_few_times() {
     let (bytes, pieces) = read_by_verify(&garbage);
     assert!(bytes < 4 * SEGMENT, "{bytes} bytes");
     assert!(pieces < SEGMENT / 512, "{pieces} pieces");
+}
+
+/// With one wrong bit in its kind, a record becomes a member of the batch behind it, or a member one that stands alone. What it
+/// was tells the checksum, so no batch goes with a record that was none of it, and none is left without a member.
+#[test]
+fn a_wrong_bit_in_a_kind_takes_its_record_or_its_batch() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    let mut appended: Vec<Vec<u64>> = Vec::new();
+    for n in 0..6u8 {
+        appended.push(vec![log.append(&[n; 30]).unwrap().get()]);
+        let batch = log.append_batch(&[vec![n; 700], vec![], vec![n; 20]]).unwrap();
+        appended.push(batch.into_iter().map(|lsn| lsn.get()).collect());
+    }
+    log.append(b"behind").unwrap();
+    let all = records(&log);
+    log.close().unwrap();
+    for together in &appended {
+        for lsn in together {
+            for bit in 4..8 {
+                let damaged = disk.kill();
+                assert!(damaged.flip_bit(&segment_name(lsn / 4096), 4096 + lsn % 4096 + 7, bit));
+                let left: Vec<_> = all.iter().filter(|record| !together.contains(&record.0)).cloned().collect();
+                let salvage = open(&small().recovery(Recovery::Salvage), &damaged).unwrap();
+                assert!(records(&salvage) == left, "{lsn} of {together:?}, bit {bit}");
+                drop(salvage);
+                libwal::repair_on(Arc::new(damaged.clone()), Arc::new(SimStorage::new())).unwrap();
+                assert!(records(&open(&small(), &damaged).unwrap()) == left, "{lsn} of {together:?}, bit {bit}");
+            }
+        }
+    }
+}
+
+/// Nothing is left of the first member of a batch of two; the second one cannot have stood alone.
+#[test]
+fn the_last_member_of_a_batch_does_not_stand_alone() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).unwrap();
+    log.append(b"before").unwrap();
+    let batch = log.append_batch(&[&[1; 40], &[2; 40]]).unwrap();
+    log.append(b"behind").unwrap();
+    log.close().unwrap();
+    let mut bytes = disk.read_file(&segment_name(0)).unwrap();
+    bytes[4096 + batch[0].get() as usize..4096 + batch[1].get() as usize].fill(0xEE);
+    disk.write_file(&segment_name(0), &bytes);
+    let salvage = open(&small().recovery(Recovery::Salvage), &disk).unwrap();
+    let all: Vec<_> = records(&salvage).into_iter().map(|(_, data)| data).collect();
+    assert_eq!(all, [b"before", b"behind"]);
 }

@@ -163,6 +163,12 @@ impl Word {
         Kind::from_u8((word.meta >> LEN_BITS) as u8).map(|_| word).ok_or(Invalid::Kind)
     }
 
+    /// What stands in `bytes`, were it of this kind, and its payload of this length, or as long as it says.
+    pub(crate) fn corrected(bytes: &[u8; HEADER_WORD], kind: Kind, len: Option<usize>) -> Word {
+        let stands = u32_at(bytes, 4) & ((1 << LEN_BITS) - 1);
+        Word { crc: u32_at(bytes, 0), ..Word::new(kind, len.unwrap_or(stands as usize)) }
+    }
+
     /// The 8 bytes of this header word with the checksum `crc`.
     #[inline]
     #[must_use]

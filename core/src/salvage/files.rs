@@ -59,6 +59,7 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
             Err(error) => return Err(error),
         }
     }
+    let is_guessed = control.is_none();
     let mut control = match control {
         Some(control) => control,
         None => guessed(storage, &indexes)?,
@@ -88,7 +89,13 @@ pub(super) fn files(storage: &dyn Storage) -> Result<Files> {
     }
     let mut segments = Vec::new();
     for index in control.head..control.end {
-        let (state, reason) = state(storage, &control, index)?;
+        let (mut state, mut reason) = state(storage, &control, index)?;
+        // The segments behind that record are gone, and no control slot tells so. An open refuses such a log.
+        let behind = |entry: &Entry| entry.first_record > control.end << control.shift;
+        if is_guessed && index == control.head && state.entry.take_if(|entry| behind(entry)).is_some() {
+            state.damaged = true;
+            reason = Some("the entry sector names a record behind the last segment".to_owned());
+        }
         segments.push(state);
         damage.extend(reason.map(|reason| FileDamage { path: dir.join(segment_name(index)), reason }));
     }

@@ -101,9 +101,10 @@ pub fn verify_on(storage: Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(P
 /// sound stays as it is, but for what a repair that was interrupted left to clear away, and `keep` is not made; what such a
 /// repair wrote is made durable.
 ///
-/// The positions of lost records are not used again. A batch that lost a member is dropped as a whole, unless the loss
-/// includes the header word of its first member. If this is interrupted, or fails, the log can be opened for
-/// [`Salvage`](crate::Recovery::Salvage) only, until it was called again (with another `keep`) and has come to its end.
+/// The positions of lost records are not used again. A batch that lost a member is dropped as a whole, unless nothing of its first
+/// member can be told, not even the header word, and more than its last one is left. If this is interrupted, or fails, the log can
+/// be opened for [`Salvage`](crate::Recovery::Salvage) only, until it was called again (with another `keep`) and has come to its
+/// end.
 ///
 /// # Errors
 /// As [`verify`]; [`Error::Locked`](crate::Error::Locked) if the log is open for writing,

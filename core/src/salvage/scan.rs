@@ -6,7 +6,7 @@ use std::thread;
 
 use super::files::{Files, files};
 use super::ranges::{Range, ranges};
-use super::search::{Search, is_own, likely_kind};
+use super::search::{Search, batch_goes_on, ends_batch, is_own};
 use super::{FileDamage, Progress, Report};
 use crate::error::Result;
 use crate::format::{Durability, Entry, HEADER_WORD, Invalid, Kind};
@@ -410,11 +410,11 @@ fn scan_range(input: Input, range: &Range, epochs: &[u32], batch: &mut Option<Op
         let hole = Hole { from: begun(batch, position), to, epoch };
         let rest = matches!(batch, Some(Open::Lost));
         scan.lose(Bad { hole, epoch_before, reason, rest, before: scan.tally });
-        *batch = match likely_kind(&cursor.input, position, to)? {
-            Some(Kind::BatchEnd) => None,
-            Some(Kind::Batch) => Some(Open::Lost),
-            _ => batch.map(|_| Open::Lost),
-        };
+        let epochs = [epoch_before, epoch];
+        // A log may begin inside a batch.
+        let goes_on = batch_goes_on(&cursor.input, position, to, epochs, batch.is_some())?
+            || !unknown && ends_batch(&cursor.input, to)?;
+        *batch = goes_on.then_some(Open::Lost);
         scan.drop_rest(&mut cursor, range.to, batch)?;
     }
 }

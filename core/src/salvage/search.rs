@@ -1,11 +1,12 @@
 //! Where a bad record was found: the next valid one behind it.
 
 use std::mem;
+use std::ops::RangeInclusive;
 
 use super::ranges::Range;
 use super::sums::Sums;
 use crate::error::Result;
-use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, Sum, Unseal, Word};
+use crate::format::{Durability, HEADER_WORD, Kind, MARKER_RECORD_SIZE, MAX_PAYLOAD, Sum, Unseal, Word, record_size};
 use crate::reader::{Cursor, Input, Step, Want};
 
 /// A checksum is evidence enough for a record of up to this size, whatever follows it.
@@ -245,33 +246,80 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Of what kind the last of the records from `position` to `to` seems to be, of which the first is bad: their header words may
-/// be whole. They are believed if they lead to `to`, where the next record was found.
-pub(super) fn likely_kind(input: &Input, mut position: u64, to: u64) -> Result<Option<Kind>> {
-    let mut words = input.again();
-    let mut kind = None;
+/// Whether what follows at `to` may be more of a batch that has lost members between `position`, where a bad record begins, and
+/// `to`, where the next good one was found. `open` says whether a batch was open in front of them, and `epochs` are those in force
+/// at both ends. The header words of the bad ones may be whole: they are believed if they lead to `to`.
+///
+/// With one wrong bit in its header word a record becomes a member of a batch, or a member one that stands alone. If only the kind
+/// is damaged, or the length of the last one, then the checksum fits with the right one.
+pub(super) fn batch_goes_on(input: &Input, position: u64, to: u64, epochs: [u32; 2], open: bool) -> Result<bool> {
+    // Another one directly behind a member, which has more to follow, is not what it seems to be.
+    let behind = |open, kind| match kind {
+        Kind::Batch => true,
+        Kind::BatchEnd => false,
+        _ => open,
+    };
+    let (mut at, mut goes_on) = (position, open);
     for _ in 0..MOST_FOLLOWED {
         let mut bytes = [0; HEADER_WORD];
-        words.read(position, &mut bytes)?;
-        let Ok(word) = Word::parse(&bytes) else { return Ok(None) };
-        position += word.size();
-        kind = Some(word.kind());
-        if position >= to {
-            break;
+        input.again().read(at, &mut bytes)?;
+        let (len, rest) = (Word::corrected(&bytes, Kind::Data, None).len(), to - at - HEADER_WORD as u64);
+        let kind = match Word::parse(&bytes) {
+            _ if record_size(len) > to - at => None,
+            word => fitting_kind(input, at, len as u64..=len as u64, epochs)?.or(word.ok().map(Word::kind)),
+        };
+        if kind.is_none() || at == position {
+            if let Some(kind) = fitting_kind(input, at, rest.saturating_sub(HEADER_WORD as u64 - 1)..=rest, epochs)? {
+                return Ok(behind(goes_on, kind));
+            }
+        }
+        let Some(kind) = kind else { break };
+        goes_on = behind(goes_on, kind);
+        at += record_size(len);
+        if at == to {
+            return Ok(goes_on);
         }
     }
-    Ok(kind.filter(|_| position == to))
+    Ok(open)
+}
+
+/// The kind with which the checksum of the record at `lsn` fits, with one of these lengths, which take the same room.
+fn fitting_kind(input: &Input, lsn: u64, lens: RangeInclusive<u64>, epochs: [u32; 2]) -> Result<Option<Kind>> {
+    let mut bytes = [0; HEADER_WORD];
+    input.again().read(lsn, &mut bytes)?;
+    let payload = lsn + HEADER_WORD as u64;
+    let end = payload + lens.end().next_multiple_of(HEADER_WORD as u64);
+    let (unseal, sum) = (Unseal::new(input.id), Sums::new(input.again(), payload, end).at(end)?);
+    for len in lens.filter(|&len| len <= MAX_PAYLOAD as u64) {
+        for kind in [Kind::Data, Kind::Checkpoint, Kind::Batch, Kind::BatchEnd] {
+            let word = Word::corrected(&bytes, kind, Some(len as usize));
+            if epochs.contains(&unseal.epoch(lsn, word, Sum::default(), sum)) {
+                return Ok(Some(kind));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The header word that stands at `position`.
+fn word_at(input: &Input, position: u64) -> Result<Option<Word>> {
+    let mut bytes = [0; HEADER_WORD];
+    input.again().read(position, &mut bytes)?;
+    Ok(Word::parse(&bytes).ok())
 }
 
 /// Whether what stands at `position` says that it is padding, or an epoch record.
 pub(super) fn is_own(input: &Input, position: u64) -> Result<bool> {
-    let mut bytes = [0; HEADER_WORD];
-    input.again().read(position, &mut bytes)?;
-    Ok(Word::parse(&bytes).is_ok_and(|word| match word.kind() {
+    Ok(word_at(input, position)?.is_some_and(|word| match word.kind() {
         Kind::Padding => true,
         Kind::Epoch => word.size() == MARKER_RECORD_SIZE,
         _ => false,
     }))
+}
+
+/// Whether what stands at `position` says that it is the last of a batch. No batch has one member only.
+pub(super) fn ends_batch(input: &Input, position: u64) -> Result<bool> {
+    Ok(word_at(input, position)?.is_some_and(|word| word.kind() == Kind::BatchEnd))
 }
 
 #[cfg(test)]
