@@ -104,8 +104,8 @@ pub(crate) fn files_of(storage: &dyn Storage) -> Result<Option<Files>> {
             }
             _ if !asides.is_empty() => Err(put_aside(storage, 0, asides.first())),
             Some(control) => Ok(Some(Files::without_segments(control, spares, leftovers))),
-            // Nor is what is left of a log without its control slots and segments an empty directory: whoever moved those can
-            // bring them back, but not what a new log would remove.
+            // What is left of a log without its control slots and segments is no empty directory either: whoever moved those
+            // can bring them back, but not what a new log would remove.
             None => match spares.iter().chain(&leftovers).next().or(others.first().filter(|_| !lock)) {
                 Some(name) => {
                     Err(Error::invalid(format!("{} is not a log: it holds {name} and no segment", dir.display())))

@@ -285,6 +285,9 @@ pub(super) fn batch_goes_on(input: &Input, position: u64, to: u64, epochs: [u32;
 
 /// The kind with which the checksum of the record at `lsn` fits, with one of these lengths, which take the same room.
 fn fitting_kind(input: &Input, lsn: u64, lens: RangeInclusive<u64>, epochs: [u32; 2]) -> Result<Option<Kind>> {
+    if *lens.start() > MAX_PAYLOAD as u64 {
+        return Ok(None);
+    }
     let mut bytes = [0; HEADER_WORD];
     input.again().read(lsn, &mut bytes)?;
     let payload = lsn + HEADER_WORD as u64;
