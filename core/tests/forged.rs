@@ -304,3 +304,14 @@ fn a_log_ends_for_readers_where_a_clean_close_says_it_does() {
     let read = records(&open(&small().read_only(true), &disk).expect("a view"));
     assert_eq!((read.len(), read), (2, records(&open(&small(), &disk).expect("a log"))));
 }
+
+#[test]
+fn a_checkpoint_in_front_of_the_first_record_keeps_no_reader_for_ever() {
+    let disk = log(6000);
+    let wal = open(&small(), &disk).expect("opens");
+    let all = records(&wal).len();
+    wal.close().expect("closed");
+    forge(&disk, |control| control.checkpoint = Some(4096));
+    let wal = open(&small(), &disk).expect("opens");
+    assert_eq!(wal.iter_from_checkpoint().expect("readable").count(), all);
+}

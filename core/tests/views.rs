@@ -218,3 +218,100 @@ fn a_view_that_is_followed_into_damage_of_acknowledged_records_says_so() {
         assert_eq!(followed.follow(Duration::ZERO).expect("whole").expect("a record").lsn, lsn);
     }
 }
+
+/// A log with one record, a view that has seen it, and a writer.
+fn followed(watcher: impl Fn(&Wal, Seen<'_>) + Send + Sync + 'static) -> (SimStorage, Wal, Wal) {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    log.append_and_sync(b"seen").expect("synced");
+    let writer = log.clone();
+    let view = view(small(), &disk, move |seen| watcher(&writer, seen)).expect("a view");
+    assert_eq!(records(&view).len(), 1);
+    (disk, log, view)
+}
+
+fn twenty(log: &Wal) -> Vec<Lsn> {
+    (0..20).map(|n| log.append_and_sync(&[n; 1000]).expect("synced")).collect()
+}
+
+/// One that was there when its writer acknowledged what is in it. What stands in front of it is read.
+#[test]
+fn a_view_that_is_followed_to_a_missing_segment_says_so() {
+    for missing in [false, true] {
+        for index in [0, 2] {
+            let (disk, log, view) = followed(|_, _| ());
+            let lsns = twenty(&log);
+            log.close().expect("closed");
+            let name = segment_name(index);
+            assert!(if missing { disk.remove_file(&name) } else { disk.flip_bit(&name, 33, 1) });
+            assert!(matches!(view.tail(), Err(Error::Corrupt { .. })));
+            if index > 0 {
+                let read: Vec<_> = view.iter().expect("an iterator").collect();
+                let whole = lsns.iter().take_while(|lsn| lsn.get() + 1008 <= index * 4096).count();
+                assert_eq!(read.len(), 1 + whole + 1, "missing {missing}");
+                assert!(matches!(read.last(), Some(Err(Error::Corrupt { .. }))), "missing {missing}");
+            }
+        }
+    }
+}
+
+/// The truncation comes when the view has learnt how far the log reaches, and walks there.
+#[test]
+fn a_truncation_under_a_view_that_walks_on_is_no_end_and_no_damage() {
+    for keep in [1, 0] {
+        let armed = Arc::new(AtomicBool::new(false));
+        let now = Arc::clone(&armed);
+        let (_disk, log, view) = followed(move |writer, seen| match seen {
+            Seen::ToOpen(name) if name == segment_name(1) && now.swap(false, Ordering::Relaxed) => {
+                let all = records(writer);
+                let from = if keep == 1 { Lsn::new(all[all.len() - 1].0) } else { writer.tail().expect("open") };
+                writer.truncate_before(from).expect("truncated");
+            }
+            _ => {}
+        });
+        let lsns = twenty(&log);
+        armed.store(true, Ordering::Relaxed);
+        if keep == 1 {
+            assert_eq!(view.read(lsns[19]).expect("it was kept").data, [19; 1000]);
+        } else {
+            assert_eq!(view.tail().expect("a tail"), log.tail().expect("open"));
+        }
+        assert!(!armed.load(Ordering::Relaxed), "it came");
+    }
+}
+
+/// It is flushed between two looks at the control slots of the one who reads it by its position.
+#[test]
+fn a_record_that_is_flushed_while_it_is_looked_for_is_no_damage() {
+    let looks = Arc::new(AtomicU32::new(0));
+    let now = Arc::clone(&looks);
+    let (_disk, log, view) = followed(move |writer, seen| match seen {
+        Seen::ToOpen("LOCK") if now.fetch_add(1, Ordering::Relaxed) == 1 => writer.flush().expect("flushed"),
+        _ => {}
+    });
+    log.append(b"one").expect("appended");
+    let lsn = log.append(b"two").expect("appended");
+    looks.store(0, Ordering::Relaxed);
+    let read = view.read(lsn);
+    assert!(!matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+}
+
+#[test]
+fn a_segment_that_is_entered_while_the_log_is_verified_is_no_damage() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    for n in 0..3 {
+        log.append_and_sync(&[n; 1000]).expect("synced");
+    }
+    let armed = AtomicBool::new(true);
+    let storage = watched(&disk, move |seen| match seen {
+        Seen::ToRead(name, 4096..) if name.ends_with(".wal") && armed.swap(false, Ordering::Relaxed) => {
+            for n in 0..3 {
+                log.append_and_sync(&[n; 1000]).expect("synced");
+            }
+        }
+        _ => {}
+    });
+    let report = libwal::verify_on(storage, 1, &|_| {}).expect("verified");
+    assert!(report.is_sound(), "{report:?}");
+}

@@ -141,7 +141,8 @@ impl Iter {
     ///
     /// # Errors
     /// What a flush of the log, or reading the directory of another process's log, answers; [`Error::Corrupt`] where that has
-    /// become damaged below what its writer has acknowledged.
+    /// become damaged below what its writer has acknowledged, as far as the control slots tell. They are written with each new
+    /// segment, each checkpoint, and a close; until then a reader waits in front of the damage, and the next open reports it.
     pub fn refresh(&mut self) -> Result<bool> {
         self.check_fork()?;
         let (end, _) = self.source.end()?;

@@ -247,8 +247,9 @@ fn walk_to(source: &dyn Source, first: u64, epoch: u32, lsn: u64, end: u64) -> R
 /// # Errors
 /// As [`seek`]; also `InvalidArgument` at the end of the log and where one of the log's own records stands.
 pub(crate) fn read_record(source: &dyn Source, lsn: u64) -> Result<Record> {
-    let (end, _) = source.end()?;
     let mut cursor = seek(source, lsn)?;
+    // Asked for behind the seek, which may have found a record that was flushed since the end was asked for.
+    let (end, _) = source.end()?;
     // The first member of a batch that a salvage passes over may be whole.
     let dropped = source.holes().iter().any(|hole| hole.from == lsn);
     match cursor.step(end, Want::Payload)? {

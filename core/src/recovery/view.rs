@@ -8,7 +8,7 @@ use super::survey::{files_of, survey};
 use crate::error::{Error, Result};
 use crate::format::{Control, Invalid, Kind, LogId};
 use crate::primitive::{Arc, Instant, Mutex, thread};
-use crate::reader::{Claims, Cursor, Hole, Input, Source, Step, Want};
+use crate::reader::{Claims, Cursor, Found, Hole, Input, Source, Step, Want};
 use crate::segment::{BUFFER_NAME, LOCK_NAME, Name, read_control};
 use crate::storage::{Mode, Storage};
 
@@ -46,8 +46,8 @@ struct Reached {
     epoch: u32,
     checkpoint: Option<u64>,
     durable: u64,
-    /// What stands behind the end, and where, if records that were acknowledged should be there.
-    damage: Option<(u64, Invalid)>,
+    /// What stands behind the end, and where, if records that were acknowledged should be there; nothing if it is no segment.
+    damage: Option<(u64, Option<Invalid>)>,
 }
 
 /// How far a log may reach.
@@ -178,10 +178,7 @@ impl View {
     fn extend(&self, reached: &mut Reached) -> Result<()> {
         let Bounds { head, limit, claim, .. } = self.bounds()?;
         if reached.end >> self.shift < head {
-            // What follows was truncated away, so there is nothing to walk on from: the log is looked at anew.
-            let anew = View::open(&self.storage)?;
-            *reached = *anew.reached.lock();
-            return Ok(());
+            return self.look_anew(reached);
         }
         reached.durable = reached.durable.max(claim);
         reached.damage = None;
@@ -190,29 +187,46 @@ impl View {
         }
         let mut cursor = Cursor::new(self.input(), reached.end, reached.epoch);
         loop {
-            let found = match cursor.step(limit, Want::Check)? {
-                Step::Record(found) => found,
-                Step::Invalid(why) => {
-                    // What is claimed to be durable was there before the claim. What stands in front of the damage can be read.
-                    reached.damage = (reached.end < claim).then_some((cursor.position(), why));
-                    return Ok(());
+            let why = match cursor.step(limit, Want::Check)? {
+                Step::Record(found) => {
+                    reached.go_on(&found, &cursor);
+                    continue;
                 }
-                Step::End | Step::Gone => return Ok(()),
+                Step::End => return Ok(()),
+                Step::Gone if reached.end >> self.shift < self.bounds()?.head => return self.look_anew(reached),
+                Step::Gone => None,
+                Step::Invalid(why) => Some(why),
             };
-            match found.kind {
-                // Half a batch is nothing yet.
-                Kind::Batch => continue,
-                Kind::Checkpoint => reached.checkpoint = reached.checkpoint.max(Some(found.lsn)),
-                Kind::Commit | Kind::Epoch => {
-                    if let Ok(marker) = crate::format::Durability::parse(cursor.payload(&found)) {
-                        reached.durable = reached.durable.max(marker.durable);
-                    }
-                }
-                _ => {}
-            }
-            reached.end = found.lsn + found.size;
-            reached.epoch = cursor.epoch();
+            // What is claimed to be durable was there before the claim. What stands in front of the damage can be read.
+            reached.damage = (reached.end < claim).then_some((cursor.position(), why));
+            return Ok(());
         }
+    }
+
+    /// What follows was truncated away, so there is nothing to walk on from.
+    fn look_anew(&self, reached: &mut Reached) -> Result<()> {
+        let anew = View::open(&self.storage)?;
+        *reached = *anew.reached.lock();
+        Ok(())
+    }
+}
+
+impl Reached {
+    /// Goes on behind the record that was found.
+    fn go_on(&mut self, found: &Found, cursor: &Cursor) {
+        match found.kind {
+            // Half a batch is nothing yet.
+            Kind::Batch => return,
+            Kind::Checkpoint => self.checkpoint = self.checkpoint.max(Some(found.lsn)),
+            Kind::Commit | Kind::Epoch => {
+                if let Ok(marker) = crate::format::Durability::parse(cursor.payload(found)) {
+                    self.durable = self.durable.max(marker.durable);
+                }
+            }
+            _ => {}
+        }
+        self.end = found.lsn + found.size;
+        self.epoch = cursor.epoch();
     }
 }
 
@@ -257,6 +271,7 @@ impl Source for View {
         let reached = *self.reached.lock();
         match reached.damage {
             Some((at, why)) if end == reached.end => {
+                let why = why.map_or("the segment is missing".to_owned(), |why| why.to_string());
                 let reason = format!("{why}, below the acknowledged position {}", reached.durable);
                 Err(Error::corrupt(at, self.input().path(at), reason))
             }

@@ -11,6 +11,7 @@ mod mend;
 mod ranges;
 mod scan;
 mod search;
+mod settled;
 mod sums;
 
 use std::path::{Path, PathBuf};

@@ -16,9 +16,6 @@ use crate::reader::{Cursor, Hole, Input, Step, Want};
 use crate::recovery::Damage;
 use crate::storage::Storage;
 
-/// How often a log that changes while it is scanned is scanned again.
-const TRIES: u32 = 5;
-
 /// A hole, and what was known in front of it.
 #[derive(Clone, Debug)]
 pub(super) struct Bad {
@@ -97,46 +94,12 @@ pub(super) struct Scan {
 }
 
 impl Scan {
-    /// Scans; and again where a log that is being written changed under the scan.
-    pub(super) fn settled(
+    /// Scans once.
+    pub(super) fn once(
         storage: &Arc<dyn Storage>,
         threads: usize,
         progress: &(dyn Fn(Progress) + Sync),
     ) -> Result<Scan> {
-        let mut tries = 1;
-        loop {
-            let scan = Scan::once(storage, threads, progress)?;
-            if tries == TRIES || (scan.bad.is_empty() && scan.files.damage.is_empty()) || !scan.changed(storage)? {
-                return Ok(scan);
-            }
-            tries += 1;
-        }
-    }
-
-    /// Whether the head has moved, or a hole has been filled, since the scan.
-    fn changed(&self, storage: &Arc<dyn Storage>) -> Result<bool> {
-        if files(&**storage)?.control.head != self.files.control.head {
-            return Ok(true);
-        }
-        for bad in &self.bad {
-            let input = input(storage, &self.files);
-            let mut cursor = Cursor::new(input, bad.hole.from, bad.epoch_before);
-            // A dropped batch begins with a good record, so look at what follows as well.
-            let mut batch = true;
-            while batch && cursor.position() < bad.hole.to {
-                match cursor.step(self.end.max(bad.hole.to), Want::Check)? {
-                    Step::Record(found) => batch = found.kind == Kind::Batch,
-                    _ => break,
-                }
-            }
-            if !batch {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn once(storage: &Arc<dyn Storage>, threads: usize, progress: &(dyn Fn(Progress) + Sync)) -> Result<Scan> {
         let files = files(&**storage)?;
         let ranges = ranges(&files);
         let epochs = files.epochs();
@@ -297,7 +260,7 @@ impl Scan {
     }
 }
 
-fn input(storage: &Arc<dyn Storage>, files: &Files) -> Input {
+pub(super) fn input(storage: &Arc<dyn Storage>, files: &Files) -> Input {
     Input::new(Arc::clone(storage), files.control.id, files.control.shift).lenient()
 }
 

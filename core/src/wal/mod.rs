@@ -274,7 +274,8 @@ impl Wal {
         let source = self.source()?;
         // As in `iter`; and the checkpoint may move meanwhile.
         loop {
-            let from = last_checkpoint(&*source)?.map_or_else(|| head_lsn(&*source), Ok)?;
+            let head = head_lsn(&*source)?;
+            let from = last_checkpoint(&*source)?.map_or(head, |lsn| lsn.max(head));
             match self.iter_from(Lsn::new(from)) {
                 Err(Error::Truncated { .. }) => {}
                 result => return result,
