@@ -33,9 +33,6 @@ impl Shared {
     }
 }
 
-/// What arrived: an id with an LSN or an exception.
-type Arrived = (u64, Option<u64>, Option<Py<PyAny>>);
-
 /// Where the completions of one log for one event loop arrive.
 #[pyclass(frozen, module = "wal._wal")]
 pub(crate) struct Channel {
@@ -68,12 +65,14 @@ impl Channel {
         self.heard.as_raw_fd()
     }
 
-    /// All that has arrived: ids with an LSN or an exception.
-    fn take(&self, py: Python<'_>) -> PyResult<Vec<Arrived>> {
+    /// Appends to `arrived`, a deque, all that has arrived: ids with an LSN or an exception. What this returned would be lost if
+    /// an interrupt came before it is kept.
+    fn take(&self, arrived: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = arrived.py();
         // The child of a fork shares the socket with its parent, and must not take its bytes, nor a lock that may have
         // been held at the fork.
         if std::process::id() != self.process {
-            return Ok(Vec::new());
+            return Ok(());
         }
         // First the bytes, then the queue: what is pushed in between rings again, or is taken along.
         let mut bytes = [0; 64];
@@ -86,11 +85,15 @@ impl Channel {
                 Err(error) => return Err(error.into()),
             }
         }
+        let append = arrived.getattr("append")?;
         let queue = std::mem::take(&mut *self.shared.queue.lock());
-        let arrived = queue.into_iter().map(|(id, result)| match result {
-            Ok(lsn) => (id, Some(lsn.get()), None),
-            Err(error) => (id, None, Some(exception(py, &error).into_value(py).into_any())),
-        });
-        Ok(arrived.collect())
+        for (id, result) in queue {
+            let (lsn, error) = match result {
+                Ok(lsn) => (Some(lsn.get()), None),
+                Err(error) => (None, Some(exception(py, &error).into_value(py))),
+            };
+            append.call1(((id, lsn, error),))?;
+        }
+        Ok(())
     }
 }

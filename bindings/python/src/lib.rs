@@ -1,8 +1,10 @@
 //! The native half of the Python package `wal`: the handle, the reader, and the channel that completions take to an
 //! event loop. Names that begin with an underscore are for the Python half (`python/wal/`) only.
 //!
-//! Two rules hold throughout. Nothing that can wait for a disk or for another thread is called while attached to the
-//! interpreter: it goes through [`pyo3::Python::detach`]. And no thread of the log's own ever attaches.
+//! Three rules hold throughout. Nothing that can wait for a disk or for another thread is called while attached to the
+//! interpreter: it goes through [`pyo3::Python::detach`]. No thread of the log's own ever attaches. And no Python code is
+//! called from here, but for signal handlers: when the interpreter ends, a daemon thread that needs it is made to exit, which
+//! would unwind from there through the Rust frames above, and abort the process.
 
 #[allow(unsafe_code)]
 mod append;
@@ -34,7 +36,7 @@ mod _wal {
     #[pymodule_export]
     use crate::reader::Reader;
     #[pymodule_export]
-    use crate::verify::{_repair, _verify};
+    use crate::verify::{_repair, Verification};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -42,6 +44,7 @@ mod _wal {
         let child = PyDict::new(module.py());
         child.set_item("after_in_child", module.getattr("_count_fork")?)?;
         module.py().import("os")?.getattr("register_at_fork")?.call((), Some(&child))?;
+        crate::error::needed(module.py())?;
         crate::data::learn_about_the_interpreter(module.py())
     }
 }

@@ -1,14 +1,15 @@
 //! [`Log`]: the handle.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libwal::{Error, Lsn, Wal};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyDict, PyList, PyMemoryView, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList};
 
 use crate::channel::Channel;
 use crate::data::{Lent, Record};
@@ -124,7 +125,12 @@ impl Log {
         let lent = Lent::of(data)?;
         match lent.with(py, |bytes| self.wal.try_append(bytes)) {
             Ok(lsn) => Ok(lsn.get()),
-            Err(error) => self.append_waiting(py, &lent.copy(py), &error),
+            Err(error) => {
+                let copy = lent.copy(py);
+                // Given back before it waits.
+                drop(lent);
+                self.append_waiting(py, &copy, &error)
+            }
         }
     }
 }
@@ -189,29 +195,15 @@ impl Log {
         lsn.or_raise(py).map(Lsn::get)
     }
 
-    /// Append all records of an iterable and return their LSNs.
-    ///
-    /// With `atomic`, they are one batch: they stand directly one after the other, and after a crash either all of
-    /// them are in the log or none. Without, each is appended on its own; if one fails, those before it stay, and the
-    /// exception's `lsns` lists them.
-    ///
-    /// >>> with wal.open("log") as log:
-    /// ...     lsns = log.append_many([b"debit a 5", b"credit b 5"])
-    /// ...     log.sync()
-    /// >>> len(lsns)
-    /// 2
-    #[pyo3(signature = (records, *, atomic=true))]
-    fn append_many(&self, py: Python<'_>, records: &Bound<'_, PyAny>, atomic: bool) -> PyResult<Vec<u64>> {
-        let one = records.is_instance_of::<PyBytes>()
-            || records.is_instance_of::<PyString>()
-            || records.is_instance_of::<PyByteArray>()
-            || records.is_instance_of::<PyMemoryView>();
-        if one {
-            return Err(PyTypeError::new_err("append_many takes an iterable of records; append takes one"));
-        }
-        self.state.check(py)?;
-        let objects = records.try_iter()?.collect::<PyResult<Vec<_>>>()?;
-        let records = objects.iter().map(Record::of).collect::<PyResult<Vec<_>>>()?;
+    /// Raises if the log is closed, or the parent's.
+    fn _check(&self, py: Python<'_>) -> PyResult<()> {
+        self.state.check(py)
+    }
+
+    /// Appends all of `records`, which are `bytes`, and returns their LSNs: as one batch, or each on its own.
+    #[pyo3(signature = (records, atomic))]
+    fn _append_many(&self, py: Python<'_>, records: Vec<Bound<'_, PyBytes>>, atomic: bool) -> PyResult<Vec<u64>> {
+        let records: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
         let plain = |lsns: Vec<Lsn>| lsns.into_iter().map(Lsn::get).collect::<Vec<u64>>();
         if atomic {
             return self.detached(py, |wal| wal.append_batch(&records)).map(plain);
@@ -219,7 +211,7 @@ impl Log {
         let mut lsns = Vec::with_capacity(records.len());
         let appended = self.detached(py, |wal| {
             for record in &records {
-                lsns.push(wal.append(record.as_ref())?);
+                lsns.push(wal.append(record)?);
             }
             Ok(())
         });
@@ -321,6 +313,10 @@ impl Log {
     /// Everything below this position is durable. For a log that is open read-only: is known to be.
     #[getter]
     fn durable_lsn(&self, py: Python<'_>) -> PyResult<u64> {
+        if self.read_only {
+            // Another thread may be reading the disk to learn how far the log reaches.
+            return self.detached(py, |wal| Ok(wal.durable_lsn().get()));
+        }
         self.state.check(py)?;
         Ok(self.wal.durable_lsn().get())
     }
@@ -345,8 +341,8 @@ impl Log {
 
     /// The log's directory.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.wal.path()
+    fn _path(&self) -> OsString {
+        self.wal.path().into_os_string()
     }
 
     /// Whether `close` was called.
@@ -411,17 +407,20 @@ impl Log {
     }
 
     /// Tells the channel under each of the ids when the record at the LSN beside it, which was appended, is durable; also
-    /// if the log was closed since.
-    fn _when_durable(&self, channel: &Channel, records: Vec<(u64, u64)>) {
+    /// if the log was closed since. Empties the list, in one step for whoever may be interrupted.
+    fn _when_durable(&self, channel: &Channel, records: &Bound<'_, PyList>) -> PyResult<()> {
+        let asked: Vec<(u64, u64)> = records.extract()?;
+        records.del_slice(0, asked.len())?;
         if self.state.forked() {
-            return; // Nobody tells the child anything.
+            return Ok(()); // Nobody tells the child anything.
         }
-        for (id, lsn) in records {
+        for (id, lsn) in asked {
             let lsn = Lsn::new(lsn);
             if let Err(error) = self.wal.when_durable(lsn, channel.told(id)) {
                 channel.told(id)(if lsn < self.wal.durable_lsn() { Ok(lsn) } else { Err(error) });
             }
         }
+        Ok(())
     }
 
     /// Appends a record that has to wait. Its durability is told to the channel under `id`.

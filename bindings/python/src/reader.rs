@@ -273,7 +273,7 @@ impl Reader {
 
     /// Whether looking for more is in vain from now on.
     fn _last(&self) -> bool {
-        !self.follows || self.state.ended()
+        !self.follows || self.state.ended() || self.reading.try_lock().is_some_and(|reading| reading.iter.ended())
     }
 
     /// Whether looking for more is in vain right now, as far as can be told without asking the disk.

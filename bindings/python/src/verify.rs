@@ -1,9 +1,10 @@
 //! `wal.verify` and `wal.repair`.
 
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 
 use libwal::{Damage, Error, Lsn, Progress, Report, Result};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -16,35 +17,38 @@ enum News {
     Done(Box<Result<Report>>),
 }
 
-/// Checks the log at `path` in a thread of its own and calls `progress` in this one, where it may raise, and where Ctrl-C
-/// arrives. The thread reads on to its end even if nobody waits for it any more; it changes nothing.
-#[pyfunction]
-pub(crate) fn _verify<'py>(
-    py: Python<'py>,
-    path: PathBuf,
-    threads: usize,
-    progress: Option<Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyDict>> {
-    let (tell, news) = mpsc::channel();
-    let work = move || {
-        let report = libwal::verify(path, threads, &|progress| drop(tell.send(News::Progress(progress))));
-        drop(tell.send(News::Done(Box::new(report))));
-    };
-    std::thread::Builder::new().name("libwal-verify".to_owned()).spawn(work)?;
-    // A receiver belongs to one thread at a time; this one keeps it, detached or not.
-    let news = parking_lot::Mutex::new(news);
-    loop {
-        let heard = py.detach(|| news.lock().recv_timeout(SLICE));
-        py.check_signals()?;
-        match heard {
-            Ok(News::Progress(Progress { done, total })) => {
-                if let Some(progress) = &progress {
-                    progress.call1((done, total))?;
-                }
-            }
-            Ok(News::Done(result)) => return report(py, &(*result).or_raise(py)?),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(PyRuntimeError::new_err("the verifying thread died")),
+/// A check of the log at `path` in a thread of its own. The thread reads on to its end even if nobody waits for it any more; it
+/// changes nothing.
+#[pyclass(frozen, module = "wal._wal")]
+pub(crate) struct Verification {
+    // A receiver belongs to one thread at a time.
+    news: Mutex<Receiver<News>>,
+}
+
+#[pymethods]
+impl Verification {
+    #[new]
+    fn new(path: PathBuf, threads: usize) -> PyResult<Verification> {
+        let (tell, news) = mpsc::channel();
+        let work = move || {
+            let report = libwal::verify(path, threads, &|progress| drop(tell.send(News::Progress(progress))));
+            drop(tell.send(News::Done(Box::new(report))));
+        };
+        std::thread::Builder::new().name("libwal-verify".to_owned()).spawn(work)?;
+        Ok(Verification { news: Mutex::new(news) })
+    }
+
+    /// Waits for what is new: bytes done and bytes in all, or the report, after which nothing comes. Ctrl-C interrupts it.
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        loop {
+            let heard = py.detach(|| self.news.lock().recv_timeout(SLICE));
+            py.check_signals()?;
+            return match heard {
+                Ok(News::Progress(Progress { done, total })) => Ok((done, total).into_pyobject(py)?.into_any()),
+                Ok(News::Done(result)) => Ok(report(py, &(*result).or_raise(py)?)?.into_any()),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => Err(PyRuntimeError::new_err("the verifying thread died")),
+            };
         }
     }
 }
@@ -58,7 +62,8 @@ pub(crate) fn _repair(py: Python<'_>, path: PathBuf, keep: PathBuf) -> PyResult<
 
 /// Damaged ranges as tuples: from, to, path, reason.
 pub(crate) fn damage<'py>(py: Python<'py>, damage: &[Damage]) -> PyResult<Bound<'py, PyList>> {
-    let tuples = damage.iter().map(|damage| (damage.from.get(), damage.to.get(), &damage.path, &damage.reason));
+    let tuples =
+        damage.iter().map(|damage| (damage.from.get(), damage.to.get(), damage.path.as_os_str(), &damage.reason));
     PyList::new(py, tuples.collect::<Vec<_>>())
 }
 
@@ -72,7 +77,7 @@ fn report<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>>
     dict.set_item("closed_cleanly", report.closed_cleanly)?;
     dict.set_item("checkpoint", report.checkpoint.map(Lsn::get))?;
     dict.set_item("torn_tail", report.torn_tail.map(Lsn::get))?;
-    let files = report.files.iter().map(|file| (&file.path, &file.reason));
+    let files = report.files.iter().map(|file| (file.path.as_os_str(), &file.reason));
     dict.set_item("files", files.collect::<Vec<_>>())?;
     dict.set_item("damage", damage(py, &report.damage)?)?;
     Ok(dict)

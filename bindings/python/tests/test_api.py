@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import gc
 import inspect
 import os
 import pickle
+import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typing_extensions import Self
 
 import wal
 from wal import _wal
@@ -48,6 +53,21 @@ def test_a_derived_class_need_not_call_its_base(path: Path) -> None:
         assert reader.read(lsn) == b"x"
     with pytest.raises(wal.ClosedError):
         reader.append(b"y")
+
+
+def test_a_derived_class_may_make_logs_equal(path: Path) -> None:
+    @dataclasses.dataclass  # which takes the hash away
+    class Named(wal.Log):
+        name: str
+
+        def __new__(cls, path: str, name: str) -> Self:
+            return super().__new__(cls, path)
+
+        def __init__(self, _path: str, name: str) -> None:
+            self.name = name
+
+    with Named(f"{path}-1", "same") as one, Named(f"{path}-2", "same") as other:
+        assert one == other and one.append(b"1") == other.append(b"2") == 0
 
 
 def test_append_is_a_method_like_any_other(path: Path) -> None:
@@ -156,6 +176,23 @@ def test_atomic_batches_and_others(log: wal.Log) -> None:
     assert kinds == ["BATCH", "BATCH", "BATCH_END", "DATA", "DATA"]
     big = [b"x" * 1000] * 100
     assert len(log.append_many(big)) == 100, "longer than the buffer"
+
+
+def test_append_many_takes_a_record_as_the_iterable_gives_it(log: wal.Log) -> None:
+    def lines() -> Iterator[bytearray]:
+        buffer = bytearray(4)
+        for n in range(3):
+            buffer[:] = b"%04d" % n  # as `readinto` does
+            yield buffer
+
+    log.append_many(lines())
+    log.append_many(lines(), atomic=False)
+    assert [data for _, data in log] == 2 * [b"0000", b"0001", b"0002"]
+    asked = iter([b"never"])
+    log.close()
+    with pytest.raises(wal.ClosedError):
+        log.append_many(asked)
+    assert next(asked) == b"never"
 
 
 def test_append_many_says_what_it_had_appended(path: Path) -> None:
@@ -290,6 +327,23 @@ def test_a_log_that_is_forgotten_is_closed_with_a_warning(path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         del log
+
+
+def test_a_warning_that_is_an_error_keeps_no_log_from_being_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+
+    class Noted(wal.Log):
+        def close(self) -> None:
+            super().close()
+            closed.append(repr(self))
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: closed.append(unraisable.exc_type.__name__))
+    log = Noted(str(path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        del log
+        gc.collect()
+    assert closed == [f"<wal.Log {str(path)!r} closed>", "ResourceWarning"]
 
 
 def test_repr(path: Path) -> None:

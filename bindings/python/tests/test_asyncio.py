@@ -382,3 +382,75 @@ def test_the_loop_goes_on_while_the_disk_is_busy(path: Path, run: Run) -> None:
             assert longest < 0.5, f"the loop stood still for {longest:.3f} s"
 
     run(main())
+
+
+def test_a_follower_ends_after_an_error(path: Path, run: Run) -> None:
+    async def main() -> None:
+        with wal.open(path, segment_size=1 << 16, buffer_size=1 << 14) as log:
+            lsns = [log.append(b"x" * 100) for _ in range(3000)]
+            log.sync()
+            reader = log.follow(lsns[0])
+            log.truncate_before(lsns[-1])
+            with pytest.raises(wal.TruncatedError):
+                await reader.__anext__()
+            with pytest.raises(StopAsyncIteration):
+                await asyncio.wait_for(reader.__anext__(), 20)
+
+    run(main())
+
+
+def test_a_close_that_is_cancelled_closes(path: Path, run: Run) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        executor, go_on = busy_executor(loop)
+        used: list[wal.Log] = []
+
+        async def use() -> None:
+            async with wal.open(path) as log:
+                used.append(log)
+
+        user = asyncio.ensure_future(use())
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            user.cancel()
+            await asyncio.sleep(0.01)
+        assert not user.done(), "the log is still to be closed"
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await user
+        assert used[0].closed
+        executor.shutdown()
+
+    run(main())
+
+
+def test_what_an_interrupt_keeps_from_being_told_is_told_later(path: Path) -> None:
+    class Interrupting(asyncio.Future):  # type: ignore[type-arg]
+        """Its thirtieth result comes with a Ctrl-C."""
+
+        results = 0
+
+        def set_result(self, result: Any) -> None:
+            Interrupting.results += 1
+            super().set_result(result)
+            if Interrupting.results == 30:
+                raise KeyboardInterrupt
+
+    with wal.open(path) as log:
+        loop = asyncio.new_event_loop()
+        futures: list[asyncio.Future[int]] = []
+
+        async def main() -> None:
+            loop.create_future = lambda: Interrupting(loop=loop)  # type: ignore[method-assign]
+            futures.extend(log.commit(b"%d" % n) for n in range(100))
+            del loop.create_future
+            await asyncio.sleep(20)
+
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(main())
+        assert sum(future.done() for future in futures) < 100
+        loop.run_until_complete(asyncio.wait_for(asyncio.gather(*futures), 20))
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
+        loop.close()

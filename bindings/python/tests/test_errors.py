@@ -58,6 +58,7 @@ def test_the_tree() -> None:
     ids=lambda error: type(error).__name__,
 )
 def test_exceptions_go_to_other_processes(error: wal.WalError) -> None:
+    error.lsns = [1, 2]
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (str(again), again.code, vars(again)) == (str(error), error.code, vars(error))

@@ -268,6 +268,34 @@ def test_a_daemon_thread_follows_into_the_exit(path: Path) -> None:
     assert records(path) == [b"never"]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "log.read(3)",
+        "log.append_and_sync(b'x')",
+        "log.append_many(time.sleep(0.001) or b'x' for _ in range(10_000))",
+        "wal.verify(sys.argv[1], progress=lambda done, total: time.sleep(0.001))",
+    ],
+)
+def test_a_daemon_thread_that_goes_on_for_ever_ends_with_the_process(path: Path, call: str) -> None:
+    # Whatever a call raises, it calls again: also once the log was closed, and while the interpreter is taken down.
+    code = f"""
+        log.append(b"x")
+        def work():
+            while True:
+                try:
+                    {call}
+                except Exception:
+                    pass
+        for _ in range(2):
+            threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.1)
+    """
+    for _ in range(3):
+        done = ended(path, code)
+        assert done.stderr == "", done.stderr
+
+
 def test_commits_are_pending_at_the_exit(path: Path) -> None:
     code = """
         loop = asyncio.new_event_loop()

@@ -29,7 +29,7 @@ _Failed = Sequence[tuple[int, Optional[BaseException]]]
 class Channel:
     """The commits of one log that wait on one loop. Used by the loop's thread only."""
 
-    __slots__ = ("__weakref__", "_appended", "_ids", "_native", "_pending", "_retired", "_trip", "_waiting")
+    __slots__ = ("__weakref__", "_appended", "_arrived", "_ids", "_native", "_pending", "_retired", "_trip", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._native = _wal.Channel()
@@ -38,6 +38,8 @@ class Channel:
         # Ids and LSNs of what was appended in this turn of the loop. Its durability is asked for at the turn's end, in one
         # go: if each call asked, the first would set off a sync that the others just miss.
         self._appended: list[tuple[int, int]] = []
+        # What was told and not handed out yet. Here, for a Ctrl-C may come at any time, and what it interrupts is done later.
+        self._arrived: deque[tuple[int, Optional[int], Optional[BaseException]]] = deque()
         # Records that could not be appended at once, and the trip to a worker thread that appends those before them.
         self._waiting: deque[_Waiting] = deque()
         self._trip: Optional[asyncio.Future[_Failed]] = None
@@ -67,8 +69,11 @@ class Channel:
         return future
 
     def _ask(self, log: _wal.Log) -> None:
-        appended, self._appended = self._appended, []
-        log._when_durable(self._native, appended)
+        try:
+            log._when_durable(self._native, self._appended)
+        finally:
+            if self._appended:
+                asyncio.get_running_loop().call_soon(self._ask, log)
         # Another thread may have closed the log between an append and the call that put this off.
         if self._retired:
             self.deliver()
@@ -83,14 +88,23 @@ class Channel:
 
     def deliver(self) -> None:
         """Hand out what has arrived. Whoever was cancelled meanwhile is passed over; its record stays appended."""
-        for id, lsn, error in self._native.take():
-            future = self._pending.pop(id, None)
-            if future is None or future.done():
-                continue
-            if error is not None:
-                future.set_exception(error)
-            elif lsn is not None:
-                future.set_result(lsn)
+        arrived = self._arrived
+        try:
+            self._native.take(arrived)
+            while arrived:
+                id, lsn, error = arrived[0]
+                future = self._pending.get(id)
+                if future is None or future.done():
+                    pass
+                elif error is not None:
+                    future.set_exception(error)
+                elif lsn is not None:
+                    future.set_result(lsn)
+                self._pending.pop(id, None)
+                arrived.popleft()
+        finally:
+            if arrived:
+                asyncio.get_running_loop().call_soon(self.deliver)
 
     def retire(self, loop: asyncio.AbstractEventLoop) -> None:
         """Hand out the rest and stop watching: the log was closed, which told of all that was pending."""

@@ -45,7 +45,7 @@ class WalIOError(WalError, OSError):
         self.operation = operation
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.errno, self.strerror, self.filename, self.operation)
+        return type(self), (self.errno, self.strerror, self.filename, self.operation), self.__dict__
 
     def __str__(self) -> str:
         what = f"{self.operation} " if self.operation else ""
@@ -75,7 +75,7 @@ class NoSpaceError(WalError, OSError):
         self.filename = os.fspath(filename)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.errno, self.strerror, self.filename)
+        return type(self), (self.errno, self.strerror, self.filename), self.__dict__
 
     def __str__(self) -> str:
         return f"{self.strerror} in {self.filename}"

@@ -9,7 +9,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable, Generic, Literal, NoReturn, Optional, TypeVar, Union, overload
@@ -142,8 +142,31 @@ class Log(_wal.Log):
         self._channels = weakref.WeakKeyDictionary()
         # Reentrant: a signal handler, or a finalizer, may close the log in the middle of a commit of the same thread.
         self._guard = threading.RLock()
-        _open_logs.add(self)
+        _open_logs[id(self)] = self
         return self
+
+    @property
+    def path(self) -> Path:
+        """The log's directory."""
+        return Path(self._path)
+
+    def append_many(self, records: Iterable[Buffer], *, atomic: bool = True) -> list[int]:
+        """Append all records of an iterable and return their LSNs.
+
+        With `atomic`, they are one batch: they stand directly one after the other, and after a crash either all of
+        them are in the log or none. Without, each is appended on its own; if one fails, those before it stay, and the
+        exception's `lsns` lists them. A record is what it is when the iterable gives it.
+
+        >>> with wal.open("log") as log:
+        ...     lsns = log.append_many([b"debit a 5", b"credit b 5"])
+        ...     log.sync()
+        >>> len(lsns)
+        2
+        """
+        if isinstance(records, (bytes, bytearray, memoryview, str)):
+            raise TypeError("append_many takes an iterable of records; append takes one")
+        self._check()
+        return self._append_many([_wal._bytes(record) for record in records], atomic)
 
     @overload
     def read_from(self, lsn: Optional[int] = None, *, view: Literal[False] = False) -> Reader[bytes]: ...
@@ -298,7 +321,8 @@ class Log(_wal.Log):
         try:
             super().close()
         finally:
-            if not self._forked():
+            # An interrupt may have come before `__new__` set them.
+            if not self._forked() and hasattr(self, "_guard"):
                 # Taken as a whole, not emptied: whoever this interrupts may be walking over it.
                 with self._guard:
                     channels, self._channels = self._channels, weakref.WeakKeyDictionary()
@@ -308,8 +332,16 @@ class Log(_wal.Log):
                         loop.call_soon_threadsafe(channel.retire, loop)
 
     async def aclose(self) -> None:
-        """Close the log without blocking the event loop."""
-        await asyncio.get_running_loop().run_in_executor(None, self.close)
+        """Close the log without blocking the event loop. If it is cancelled, the log is closed all the same when it ends."""
+        closing = asyncio.get_running_loop().run_in_executor(None, self.close)
+        try:
+            await asyncio.shield(closing)
+        except asyncio.CancelledError:
+            while not closing.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([closing])
+            closing.result()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -336,8 +368,11 @@ class Log(_wal.Log):
     def __del__(self) -> None:
         if self.closed or self._forked():
             return
-        warnings.warn(f"unclosed log {self!r}", ResourceWarning, source=self, stacklevel=2)
-        self.close()
+        try:
+            if hasattr(self, "_guard"):
+                warnings.warn(f"unclosed log {self!r}", ResourceWarning, source=self, stacklevel=2)
+        finally:
+            self.close()
 
     def __repr__(self) -> str:
         if self._forked():
@@ -351,7 +386,7 @@ class Log(_wal.Log):
                 where = str(error)
             if self.read_only:
                 where = f"read-only {where}"
-        return f"<wal.Log {os.fspath(self.path)!r} {where}>"
+        return f"<wal.Log {self._path!r} {where}>"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
@@ -360,8 +395,8 @@ class Log(_wal.Log):
         )
 
 
-# Everything that is open, for the end of the interpreter.
-_open_logs: weakref.WeakSet[Log] = weakref.WeakSet()
+# Everything that is open, for the end of the interpreter. By identity: a derived class may make logs equal, or not hashable.
+_open_logs: weakref.WeakValueDictionary[int, Log] = weakref.WeakValueDictionary()
 
 
 def _close_all() -> None:
@@ -369,12 +404,12 @@ def _close_all() -> None:
 
     Daemon threads that still append get `ClosedError`. A child of a fork leaves its parent's logs alone.
     """
-    failure: Optional[WalError] = None
-    for log in list(_open_logs):
+    failure: Optional[Exception] = None
+    for log in list(_open_logs.values()):
         try:
             if not log._forked():
                 log.close()
-        except WalError as error:
+        except Exception as error:  # A derived class may raise others; the logs behind it are closed too.
             failure = failure or error
     if failure is not None:
         raise failure
@@ -460,7 +495,11 @@ def verify(
     >>> report.records, report.is_sound
     (1, True)
     """
-    return _report(_wal._verify(os.fsdecode(path), threads or os.cpu_count() or 1, progress))
+    verification = _wal.Verification(os.fsdecode(path), threads or os.cpu_count() or 1)
+    while isinstance(news := verification.next(), tuple):
+        if progress is not None:
+            progress(*news)
+    return _report(news)
 
 
 def repair(
@@ -481,13 +520,13 @@ def repair(
     return _report(_wal._repair(os.fsdecode(path), os.fsdecode(keep)))
 
 
-def _damage(ranges: list[tuple[int, int, Path, str]]) -> Iterator[Damage]:
+def _damage(ranges: list[tuple[int, int, str, str]]) -> Iterator[Damage]:
     for start, end, path, reason in ranges:
-        yield Damage(start, end, os.fspath(path), reason)
+        yield Damage(start, end, path, reason)
 
 
 def _report(found: _wal.ReportDict) -> Report:
-    files = tuple(FileDamage(os.fspath(path), reason) for path, reason in found["files"])
+    files = tuple(FileDamage(path, reason) for path, reason in found["files"])
     return Report(
         head=found["head"],
         tail=found["tail"],

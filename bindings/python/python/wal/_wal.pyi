@@ -1,11 +1,9 @@
 """The native half of `wal`. Import `wal`, not this."""
 
 import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections import deque
 from typing import (
     Any,
-    Callable,
     Generic,
     Literal,
     Optional,
@@ -27,7 +25,7 @@ else:
 _Log = TypeVar("_Log", bound=Log)
 _Data = TypeVar("_Data", bytes, memoryview, Union[bytes, memoryview])
 
-__all__ = ["Channel", "Log", "Reader", "__version__", "_bytes", "_count_fork", "_repair", "_verify", "_with_append"]
+__all__ = ["Channel", "Log", "Reader", "Verification", "__version__", "_bytes", "_count_fork", "_repair", "_with_append"]
 
 __version__: str
 
@@ -41,8 +39,8 @@ class ReportDict(TypedDict):
     closed_cleanly: bool
     checkpoint: Optional[int]
     torn_tail: Optional[int]
-    files: list[tuple[Path, str]]
-    damage: list[tuple[int, int, Path, str]]
+    files: list[tuple[str, str]]
+    damage: list[tuple[int, int, str, str]]
 
 @disjoint_base
 class Log:
@@ -71,19 +69,10 @@ class Log:
 
         Raises `FullError` if it would have to wait.
         """
-    def append_many(self, records: Iterable[Buffer], *, atomic: bool = True) -> list[int]:
-        """Append all records of an iterable and return their LSNs.
-
-        With `atomic`, they are one batch: they stand directly one after the other, and after a crash either all of
-        them are in the log or none. Without, each is appended on its own; if one fails, those before it stay, and the
-        exception's `lsns` lists them.
-
-        >>> with wal.open("log") as log:
-        ...     lsns = log.append_many([b"debit a 5", b"credit b 5"])
-        ...     log.sync()
-        >>> len(lsns)
-        2
-        """
+    def _check(self) -> None:
+        """Raises if the log is closed, or the parent's."""
+    def _append_many(self, records: list[bytes], atomic: bool) -> list[int]:
+        """Appends all of `records`, which are `bytes`, and returns their LSNs: as one batch, or each on its own."""
     def append_and_sync(self, data: Buffer) -> int:
         """Append one record, make it durable together with everything appended before it, and return its LSN.
 
@@ -141,7 +130,7 @@ class Log:
     def last_checkpoint(self) -> Optional[int]:
         """The LSN of the last durable checkpoint, or `None`."""
     @property
-    def path(self) -> Path:
+    def _path(self) -> str:
         """The log's directory."""
     @property
     def closed(self) -> bool:
@@ -157,13 +146,13 @@ class Log:
     def _read_record(self, lsn: int, *, view: bool) -> tuple[Any, int]:
         """The same as `read`, and the record's kind as a number."""
     def _forked(self) -> bool: ...
-    def _damage(self) -> list[tuple[int, int, Path, str]]: ...
+    def _damage(self) -> list[tuple[int, int, str, str]]: ...
     def _stats(self) -> dict[str, Any]: ...
     def _append_now(self, data: Buffer) -> Optional[int]:
         """Appends a record and returns its LSN. `None`: it would have to wait, and nothing was appended."""
     def _when_durable(self, channel: Channel, records: list[tuple[int, int]]) -> None:
         """Tells the channel under each of the ids when the record at the LSN beside it, which was appended, is durable; also
-        if the log was closed since.
+        if the log was closed since. Empties the list, in one step for whoever may be interrupted.
         """
     def _commit_waiting(self, channel: Channel, id: int, data: bytes) -> None:
         """Appends a record that has to wait. Its durability is told to the channel under `id`."""
@@ -217,13 +206,20 @@ class Channel:
     def __new__(cls) -> Self: ...
     def fileno(self) -> int:
         """The file descriptor that is readable when something has arrived."""
-    def take(self) -> list[tuple[int, Optional[int], Optional[BaseException]]]:
-        """All that has arrived: ids with an LSN or an exception."""
+    def take(self, arrived: deque[tuple[int, Optional[int], Optional[BaseException]]]) -> None:
+        """Appends to `arrived`, a deque, all that has arrived: ids with an LSN or an exception. What this returned would be lost if
+        an interrupt came before it is kept.
+        """
 
-def _verify(path: str, threads: int, progress: Optional[Callable[[int, int], object]]) -> ReportDict:
-    """Checks the log at `path` in a thread of its own and calls `progress` in this one, where it may raise, and where Ctrl-C
-    arrives. The thread reads on to its end even if nobody waits for it any more; it changes nothing.
+@final
+class Verification:
+    """A check of the log at `path` in a thread of its own. The thread reads on to its end even if nobody waits for it any more; it
+    changes nothing.
     """
+    def __new__(cls, path: str, threads: int) -> Self: ...
+    def next(self) -> Union[tuple[int, int], ReportDict]:
+        """Waits for what is new: bytes done and bytes in all, or the report, after which nothing comes. Ctrl-C interrupts it."""
+
 def _repair(path: str, keep: str) -> ReportDict:
     """Mends the log at `path`; the damaged bytes go to `keep`."""
 def _count_fork() -> None: ...
