@@ -315,3 +315,22 @@ fn a_segment_that_is_entered_while_the_log_is_verified_is_no_damage() {
     let report = libwal::verify_on(storage, 1, &|_| {}).expect("verified");
     assert!(report.is_sound(), "{report:?}");
 }
+
+/// The head moves during each scan, however often one is made.
+#[test]
+fn what_is_truncated_while_the_log_is_verified_is_no_damage() {
+    let disk = SimStorage::new();
+    let log = open(&small(), &disk).expect("a new log");
+    twenty(&log);
+    let storage = watched(&disk, move |seen| match seen {
+        Seen::ToRead(name, 4096..) if name.ends_with(".wal") => {
+            for n in 0..5 {
+                log.append_and_sync(&[n; 1000]).expect("synced");
+            }
+            log.truncate_before(Lsn::new(records(&log)[5].0)).expect("truncated");
+        }
+        _ => {}
+    });
+    let report = libwal::verify_on(storage, 1, &|_| {}).expect("verified");
+    assert!(report.is_sound(), "{report:?}");
+}

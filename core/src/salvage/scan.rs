@@ -78,7 +78,7 @@ pub(super) struct Scan {
     pub(super) end: u64,
     pub(super) epoch: u32,
     /// Where the log begins, and in which epoch.
-    head: (u64, u32),
+    pub(super) head: (u64, u32),
     tally: Tally,
     torn: bool,
     /// The highest claim of durability.

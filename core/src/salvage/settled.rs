@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Progress;
-use super::files::files;
+use super::files::{Files, files};
 use super::scan::{Scan, input};
 use crate::error::Result;
 use crate::format::Kind;
@@ -22,13 +22,27 @@ impl Scan {
     ) -> Result<Scan> {
         let mut tries = 1;
         loop {
-            let scan = Scan::once(storage, threads, progress)?;
+            let mut scan = Scan::once(storage, threads, progress)?;
             let sound = scan.bad.is_empty() && scan.files.damage.is_empty() && scan.without_entry.is_empty();
-            if tries == TRIES || sound || !scan.changed(storage)? {
+            if sound || !scan.changed(storage)? {
+                return Ok(scan);
+            }
+            if tries == TRIES {
+                scan.forget_what_was_truncated(files(&**storage)?);
                 return Ok(scan);
             }
             tries += 1;
         }
+    }
+
+    /// What was found in segments that have been truncated away since is no damage; `now` are the files that are left.
+    fn forget_what_was_truncated(&mut self, now: Files) {
+        let Some(oldest) = now.segments.first().filter(|oldest| oldest.index > self.files.control.head) else { return };
+        let base = oldest.index << now.control.shift;
+        let head = oldest.entry.map_or((base, self.head.1), |entry| (entry.first_record, entry.epoch));
+        self.bad.retain(|bad| bad.hole.to > head.0);
+        self.without_entry.retain(|&index| index >= oldest.index);
+        (self.head, self.files) = (head, now);
     }
 
     /// Whether the head has moved, a segment was entered, or a hole has been filled, since the scan.
