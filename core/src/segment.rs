@@ -114,8 +114,8 @@ pub(crate) fn read_control(file: &dyn StorageFile, path: &std::path::Path, creat
         return Ok(None);
     }
     // The very first write goes to the second slot; a creation that failed in the middle of it has left the first empty.
-    let first_write = slots[0].iter().all(|&byte| byte == 0) && Control::parse(&slots[1]).is_err();
-    if first_write && creating {
+    let cut_off = Control::parse(&slots[1]).is_err() && Control::may_be_cut_off(&slots[1]);
+    if creating && cut_off && slots[0].iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
     Control::newest([&slots[0], &slots[1]]).map(Some).map_err(|why| header_error(why, 0, path))

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use common::watched::{Seen, watched};
 use common::{records, small};
+use libwal::format::{Control, LogId};
 use libwal::storage::{Fault, SimOp, SimStorage, Storage};
 use libwal::{Error, Lsn, Wal};
 
@@ -161,5 +162,30 @@ fn what_is_left_of_a_log_without_its_lock_file_and_segments_is_no_empty_director
             common::open(&small(), &disk).map(drop).expect_err("no log");
             assert_eq!(disk.names(), names);
         }
+    }
+}
+
+/// The first write to a lock file may have been cut off anywhere; what it cannot have left is no beginning of a log.
+#[test]
+fn only_what_a_creation_can_have_left_begins_a_log_anew() {
+    let (id, shift) = (LogId::from_bytes(*b"0123456789abcdef"), 12);
+    let (checkpoint, clean_end) = (None, None);
+    let (sequence, head, end, first_lsn, durable, epoch, repairing) = (1, 1, 1, 6000, 6000, 0, false);
+    let first = Control { sequence, id, shift, first_lsn, head, end, durable, checkpoint, clean_end, epoch, repairing };
+    let first = first.to_bytes();
+    let with_slot = |slot: &[u8]| {
+        let disk = SimStorage::new();
+        disk.write_file("LOCK", &[&[0; 4096][..], slot, &[0; 4096 - SECTOR]].concat());
+        disk
+    };
+    for cut in 0..SECTOR {
+        let (front, back) = first.split_at(cut);
+        for torn in [[front, &vec![0; back.len()]].concat(), [&vec![0; cut][..], back].concat()] {
+            common::open(&small(), &with_slot(&torn)).expect("the creation goes on");
+        }
+        let mut other = [&vec![0; cut][..], &vec![0; SECTOR - cut]].concat();
+        other[cut] = 0x5A;
+        let own = matches!(cut, 12 | 16..32 | 40..72 | 96..100);
+        assert_eq!(common::open(&small(), &with_slot(&other)).is_ok(), own, "byte {cut}");
     }
 }

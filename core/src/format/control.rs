@@ -147,6 +147,14 @@ impl Control {
             && self.epoch <= LAST_EPOCH
     }
 
+    /// Whether a first write that was cut off can have left this in a slot: each byte is a zero, or what every new log has there.
+    pub(crate) fn may_be_cut_off(bytes: &[u8; SECTOR]) -> bool {
+        let first = Control::first(LogId::from_bytes([0; 16]), 12, 0).to_bytes();
+        // The shift, the id, the positions and the checksum are each log's own.
+        let own = |at| matches!(at, 12 | 16..32 | 40..72 | 96..100);
+        bytes.iter().enumerate().all(|(at, &byte)| byte == 0 || byte == first[at] || own(at))
+    }
+
     fn is_whole(bytes: &[u8]) -> bool {
         crc32c::crc32c(&bytes[..LEN]) == u32_at(bytes, LEN)
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use libwal::format::{CONTROL_SLOT_OFFSETS, Control, SECTOR};
+use libwal::format::{CONTROL_SLOT_OFFSETS, SECTOR};
 use libwal::storage::SimStorage;
 use libwal::{Error, Record, Recovery, Report, Wal};
 
@@ -123,13 +123,12 @@ fn verify(disk: &SimStorage) -> Result<Report, Error> {
     libwal::verify_on(Arc::new(disk.clone()), 1, &|_| {})
 }
 
-/// Whether this is what a creation leaves that was cut off before its first control slot, the second of the two, was whole: no file,
-/// or a lock file that says nothing. The loss of all segments and of what the lock file says looks the same.
+/// Whether this is what a creation leaves that was cut off before its first control slot was whole: no file, or a lock file whose
+/// slots are zeros. The loss of all segments and of what the lock file says looks the same.
 fn is_begun(files: &Files) -> bool {
     files.iter().all(|(name, bytes)| {
-        let second = bytes.get(CONTROL_SLOT_OFFSETS[1] as usize..).and_then(|slot| slot.get(..SECTOR));
-        let says_nothing = second.is_none_or(|slot| Control::parse(slot).is_err());
-        name == "LOCK" && says_nothing && bytes.iter().take(SECTOR).all(|&byte| byte == 0)
+        let slots = CONTROL_SLOT_OFFSETS.iter().flat_map(|&at| bytes.iter().skip(at as usize).take(SECTOR));
+        name == "LOCK" && slots.into_iter().all(|&byte| byte == 0)
     })
 }
 
